@@ -1,1 +1,8 @@
-//! placeholder
+//! What the runner inside a job container and everything outside it say to each other, and the
+//! decisions both sides must take alike: masking, the order of steps, and conditions.
+//!
+//! The runner depends on no other crate of the workspace, so what is here stays small and does no I/O.
+
+pub mod frame;
+pub mod spec;
+pub mod trigger;

@@ -1,0 +1,174 @@
+//! The job spec: all that a runner needs to run one attempt of one job, sent to it as one line of JSON on
+//! its standard input.
+//!
+//! It is the only place where secret values travel, so it has no `Debug` that prints them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the spec format that this crate writes. A runner refuses a newer one.
+pub const VERSION: u32 = 1;
+
+/// All that the runner is told. Everything is resolved: no template, no default is left to apply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Format version, [`VERSION`].
+    pub v: u32,
+    /// The run it belongs to.
+    pub run_id: String,
+    /// The job's name in the run, expansion included: `test[0]`.
+    pub job: String,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// What to run.
+    pub work: Work,
+    /// The environment of every step, over the image's own.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Secrets: masked in all output, and in the environment of the steps.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// Values to mask beside those of [`JobSpec::secrets`]. Never put into the environment.
+    #[serde(default)]
+    pub mask: Vec<Sensitive>,
+    /// Absolute path of the directory that the steps start in.
+    pub working_dir: String,
+    /// Absolute path of the workspace in the container, `/job` unless the job says otherwise.
+    pub workspace: String,
+    /// How long the whole job may take, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Time between SIGTERM and SIGKILL, in milliseconds.
+    pub grace_ms: u64,
+    /// What `when` of a step may refer to, beside the outputs of earlier steps.
+    #[serde(default)]
+    pub context: Context,
+    /// The caps on what the job may trigger.
+    #[serde(default)]
+    pub trigger_limits: crate::trigger::Limits,
+}
+
+/// What the job runs: a single command, or steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// One command; its log belongs to no step.
+    Command(Command),
+    /// Steps in the order in which they were declared.
+    Steps(Vec<StepSpec>),
+}
+
+/// A command as text for a shell, or as a program with arguments that no shell sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// A script for the shell (`sh -e` unless the step names another).
+    Script(String),
+    /// A program and its arguments, run as they are: works in an image without a shell.
+    Exec(Vec<String>),
+}
+
+/// One step.
+///
+/// Order: a step waits for the steps in `depends_on`. Without `depends_on`, a sequential step waits for all
+/// earlier steps, and a parallel step waits for the last sequential step before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Unique in the job.
+    pub name: String,
+    /// What it runs.
+    pub run: Command,
+    /// The shell for a script, as program and arguments; the script is appended as the last argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+    /// May run beside its neighbours.
+    #[serde(default)]
+    pub parallel: bool,
+    /// Names of the steps it waits for. `None` means the default order; `Some([])` means no wait at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Vec<String>>,
+    /// A CEL condition; the step is skipped where it is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// Whether it runs although an earlier step failed.
+    #[serde(default)]
+    pub condition: Condition,
+    /// Its failure does not fail the job.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// How long it may take, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Where it starts; absolute, or below the job's working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Its own environment, over the job's.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What the outcome of the dependencies must be for a node (a job or a step) to start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Every dependency succeeded.
+    #[default]
+    AllSuccess,
+    /// At least one dependency failed.
+    AnyFailed,
+    /// Every dependency has ended, in whatever way.
+    Always,
+}
+
+/// What a condition may refer to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    /// The event that started the run.
+    #[serde(default)]
+    pub event: Value,
+    /// The run's variables.
+    #[serde(default)]
+    pub vars: BTreeMap<String, Value>,
+    /// Results and outputs of the jobs it depends on: `needs.build.result`, `needs.build.outputs.KEY`.
+    #[serde(default)]
+    pub needs: BTreeMap<String, Value>,
+    /// The pipeline's inputs.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Value>,
+}
+
+/// A secret as the runner gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Secret {
+    /// The environment variable that carries it.
+    pub name: String,
+    /// Its value.
+    pub value: Sensitive,
+}
+
+/// A value that does not print itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sensitive(String);
+
+impl Sensitive {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself; the one way out.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(sensitive)")
+    }
+}
