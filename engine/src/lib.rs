@@ -1,1 +1,15 @@
-//! placeholder
+//! Every decision of Reactorcide, without I/O: what a configuration means, what a change would do, what
+//! runs next, who may reach what.
+//!
+//! Time, ids and file contents are arguments. The traits at the edges ([`store`], [`provider`],
+//! [`coordinator`]) have async methods but need no runtime.
+
+pub mod address;
+pub mod config;
+pub mod coordinator;
+pub mod diagnostic;
+pub mod provider;
+pub mod scheduler;
+pub mod store;
+
+pub use reactorcide_protocol as protocol;

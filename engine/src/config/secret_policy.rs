@@ -1,0 +1,90 @@
+//! SecretPolicy: which job may read which secret. What no policy allows is denied.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::EventType;
+
+/// Grants secrets to jobs. What no policy grants is denied, and what one denies stays denied.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretPolicySpec {
+    /// What is granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Grant>,
+    /// What is denied whatever is granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Grant>,
+}
+
+/// Some secrets, to some jobs, under some circumstances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The secrets, as globs of their names: `deploy/*`.
+    #[schemars(length(min = 1))]
+    pub secrets: Vec<String>,
+    /// The jobs.
+    pub to: Grantee,
+    /// The circumstances. Absent means any event and branch, but never code from elsewhere: `origins` is then
+    /// `[base]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Circumstances>,
+}
+
+/// The jobs that a grant speaks of. What is absent matches all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grantee {
+    /// The project.
+    pub project: String,
+    /// The pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// The jobs, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
+}
+
+/// The circumstances of a grant. What is absent matches all, apart from `origins`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Circumstances {
+    /// Types of events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventType>,
+    /// Branches, as globs. For a pull request: the branch that it would be merged into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+    /// Tags, as globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Where the code under test may come from. Default: `[base]`.
+    #[serde(default = "base_only")]
+    #[schemars(length(min = 1))]
+    pub origins: Vec<Origin>,
+    /// ExecutionProfiles that the job may run with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Environments that the job must deploy to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
+}
+
+fn base_only() -> Vec<Origin> {
+    vec![Origin::Base]
+}
+
+/// Where code comes from, as the server found out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The project's own repository, a commit that its branch already has.
+    Base,
+    /// The project's own repository, a commit that is only proposed.
+    Head,
+    /// Another repository.
+    Fork,
+    /// Nobody could tell.
+    Unverified,
+}

@@ -1,0 +1,48 @@
+//! WorkerPool: a group of workers and who may use it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::value::Duration;
+
+/// A group of workers. Not in effect yet: waits for workers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerPoolSpec {
+    /// Labels that its workers have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// ExecutionProfiles that may run on it. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<String>>,
+    /// Projects that may use it, as globs. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projects: Option<Vec<String>>,
+    /// Containers that are started ahead of jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standby: Vec<Standby>,
+}
+
+/// Containers of one image that are started ahead of jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Standby {
+    /// The image.
+    pub image: String,
+    /// The fewest that wait on each worker.
+    #[serde(default)]
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// One more is started when fewer than this many wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_up_threshold: Option<u32>,
+    /// One is stopped when more than this many wait for as long as `idle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down_threshold: Option<u32>,
+    /// How long one waits before it is too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+}
