@@ -5,4 +5,5 @@
 
 pub mod frame;
 pub mod spec;
+pub mod steps;
 pub mod trigger;
