@@ -23,7 +23,8 @@ fn log(secrets: &[String]) -> Vec<u8> {
     let mut text = String::new();
     while text.len() < 8 << 20 {
         let (module, line) = (random.u32(0..1000), random.u32(0..5000));
-        text += &format!("   Compiling module_{module} v0.{line}.1 (/job/src/module_{module}/lib.rs:{line})\n");
+        text +=
+            &format!("   Compiling module_{module} v0.{line}.1 (/job/src/module_{module}/lib.rs:{line})\n");
         if random.u32(0..50) == 0 && !secrets.is_empty() {
             text += &format!("token={} accepted\n", secrets[random.usize(..secrets.len())]);
         }

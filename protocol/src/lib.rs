@@ -3,6 +3,7 @@
 //!
 //! The runner depends on no other crate of the workspace, so what is here stays small and does no I/O.
 
+pub mod condition;
 pub mod frame;
 pub mod mask;
 pub mod spec;

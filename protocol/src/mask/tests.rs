@@ -177,7 +177,10 @@ fn short_values_are_refused(#[case] value: &str, #[case] length: usize) {
 #[test]
 fn long_values_are_refused_by_their_length_alone() {
     let error = check(&vec![b'x'; MAX_LENGTH + 1]).unwrap_err();
-    assert_eq!(error.to_string(), "a value of 262145 bytes is too long to be masked, at most 262144 are possible");
+    assert_eq!(
+        error.to_string(),
+        "a value of 262145 bytes is too long to be masked, at most 262144 are possible"
+    );
     assert!(check(&vec![b'x'; MAX_LENGTH]).is_ok());
 }
 

@@ -187,7 +187,10 @@ fn specs() -> impl Strategy<Value = Vec<StepSpec>> {
     );
     proptest::collection::vec(one, 1..12).prop_map(|all| {
         let count = all.len();
-        let make = |(index, (parallel, needs, condition, continue_on_error)): (usize, (_, Option<Vec<usize>>, _, _))| {
+        let make = |(index, (parallel, needs, condition, continue_on_error)): (
+            usize,
+            (_, Option<Vec<usize>>, _, _),
+        )| {
             let names = |needs: Vec<usize>| needs.iter().map(|n| (n % count).to_string()).collect();
             let depends_on = needs.map(names);
             StepSpec { parallel, condition, continue_on_error, depends_on, ..step(&index.to_string()) }
