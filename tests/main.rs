@@ -1,0 +1,3 @@
+//! End-to-end tests: over the real binary, and over the workspace itself.
+
+mod layers;
