@@ -1,7 +1,10 @@
 //! The frames a runner writes: one JSON object a line, versioned, in the order in which things happened.
 //!
 //! What a step prints is only ever *data* inside a [`Body::Log`] frame, so nothing that a step prints can
-//! become a frame. Readers ignore fields they do not know and skip frames whose `type` they do not know.
+//! become a frame. Write with [`Frame::encode`] or [`encode_log`] and read with [`Frame::decode`], which are much
+//! faster for log frames than serde alone. Readers ignore fields they do not know and skip frames whose `type` they do not know.
+
+mod codec;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::trigger::TriggerRequest;
+
+pub use codec::{Envelope, encode_log};
 
 /// The version of the frame format that this crate writes.
 pub const VERSION: u32 = 1;

@@ -6,6 +6,8 @@
 pub mod condition;
 pub mod frame;
 pub mod mask;
+pub mod output;
 pub mod spec;
 pub mod steps;
+pub mod strict;
 pub mod trigger;

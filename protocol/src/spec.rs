@@ -110,7 +110,8 @@ pub struct StepSpec {
     pub environment: BTreeMap<String, String>,
 }
 
-/// What the outcome of the dependencies must be for a node (a job or a step) to start.
+/// What the outcome of the dependencies must be for a node (a job or a step) to start. For steps, what those
+/// depend on counts too; see [`crate::steps::Steps`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -139,6 +140,12 @@ pub struct Context {
     /// The pipeline's inputs.
     #[serde(default)]
     pub inputs: BTreeMap<String, Value>,
+    /// The item of a job that `for_each` made.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub item: Value,
+    /// The cell of a job that a matrix made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub matrix: BTreeMap<String, Value>,
 }
 
 /// A secret as the runner gets it.

@@ -3,12 +3,16 @@
 //! The shapes are those of the earlier system (`type: trigger_job`, `jobs`), so that job code that was
 //! written for it goes on working.
 
+mod file;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::spec::Condition;
+
+pub use file::{TriggerError, parse};
 
 /// The file, below the workspace, that the runner reads when the work has ended.
 pub const FILE: &str = "triggers.json";
