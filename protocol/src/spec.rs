@@ -110,6 +110,25 @@ pub struct StepSpec {
     pub environment: BTreeMap<String, String>,
 }
 
+impl StepSpec {
+    /// The one step of a job that is a single command.
+    pub fn of_command(run: Command) -> Self {
+        Self {
+            name: "command".to_owned(),
+            run,
+            shell: None,
+            parallel: false,
+            depends_on: None,
+            when: None,
+            condition: Condition::AllSuccess,
+            continue_on_error: false,
+            timeout_ms: None,
+            working_dir: None,
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
 /// What the outcome of the dependencies must be for a node (a job or a step) to start. For steps, what those
 /// depend on counts too; see [`crate::steps::Steps`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

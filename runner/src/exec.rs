@@ -1,0 +1,123 @@
+//! `exec`: one job from its spec to its result.
+
+mod asking;
+mod environment;
+mod files;
+mod job;
+mod leavings;
+mod processes;
+mod program;
+mod pump;
+mod running;
+mod writer;
+
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::mpsc::Sender;
+
+use reactorcide_protocol::frame::{Body, JobOutcome, JobResult};
+use reactorcide_protocol::spec::{self, JobSpec};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde::Deserialize;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::exit;
+use writer::Writer;
+
+/// The longest spec, in bytes.
+const MAX_SPEC_BYTES: u64 = 64 << 20;
+
+/// What wakes the job's loop.
+pub enum Event {
+    /// A signal that asks to stop.
+    Stop,
+    /// Some process ended.
+    Child,
+    /// Some stream ended.
+    Stream,
+    /// A condition was evaluated.
+    Answer(asking::Answered),
+}
+
+/// Reads a spec from standard input, runs it, and ends the process.
+pub fn exec() -> ExitCode {
+    // Before any secret is read: no process of the job may look into this one.
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    processes::adopt_orphans();
+    let out = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let (events, inbox) = std::sync::mpsc::channel();
+    let ready = hidden.map_err(io::Error::from).and_then(|()| watch_signals(events.clone())).and(out);
+    let out = match ready {
+        Ok(out) => out,
+        Err(error) => {
+            eprintln!("reactorcide-runner: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let read = read_spec();
+    let attempt = read.as_ref().map_or(0, |spec| spec.attempt);
+    let writer = match Writer::start(out, attempt) {
+        Ok(writer) => writer,
+        Err(error) => {
+            eprintln!("reactorcide-runner: cannot start a thread: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match read {
+        Ok(spec) => {
+            writer.frame(Body::Started { runner: env!("CARGO_PKG_VERSION").to_owned() });
+            job::run(spec, &writer, events, &inbox)
+        }
+        Err(reason) => {
+            eprintln!("reactorcide-runner: {reason}");
+            let result = JobResult { outcome: JobOutcome::Config, exit_code: None, reason: Some(reason) };
+            writer.frame(Body::Result(result));
+            writer.drain(None);
+            exit::USAGE
+        }
+    };
+    code.into()
+}
+
+fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in &mut signals {
+            let event = if signal == SIGCHLD { Event::Child } else { Event::Stop };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Reads the first line of standard input. What follows, and its end, mean nothing.
+fn read_spec() -> Result<JobSpec, String> {
+    let mut line = Vec::new();
+    let read = io::BufReader::new(io::stdin().lock().take(MAX_SPEC_BYTES + 1)).read_until(b'\n', &mut line);
+    read.map_err(|error| format!("the job spec cannot be read: {error}"))?;
+    if line.len() as u64 > MAX_SPEC_BYTES {
+        return Err(format!("the job spec is longer than {MAX_SPEC_BYTES} bytes"));
+    }
+    if line.trim_ascii().is_empty() {
+        return Err("no job spec on standard input".to_owned());
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    // serde's message may quote a value, and the values are secret: only the place is told.
+    let place = |error: serde_json::Error| {
+        format!("the job spec is not valid: {:?} error at column {}", error.classify(), error.column())
+    };
+    let version: Version = serde_json::from_slice(&line).map_err(place)?;
+    if version.v > spec::VERSION {
+        let (theirs, ours) = (version.v, spec::VERSION);
+        return Err(format!("the job spec has version {theirs}, this runner knows {ours}: it is too old"));
+    }
+    serde_json::from_slice(&line).map_err(place)
+}

@@ -1,0 +1,123 @@
+//! One step while it runs.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::processes::{self, End};
+use super::pump::Pump;
+use crate::clock::Moment;
+
+/// How long a stream must be silent, after the step's own process has ended, until whoever still holds it
+/// open is no longer waited for.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How long a killed process may take to end before it is given up.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// A step whose process was started.
+pub struct Running {
+    pub index: usize,
+    pub begun: Instant,
+    pub outputs: Option<PathBuf>,
+    pub pumps: [Pump; 2],
+    /// Why it was told to end, if it was.
+    pub cause: Option<Cause>,
+    /// How its process ended, once it has.
+    pub end: Option<End>,
+    pid: Pid,
+    deadline: Option<Moment>,
+    next: Option<(Next, Moment)>,
+}
+
+/// Why a step is ended by the runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Its own time is over.
+    Timeout,
+    /// The job is stopped.
+    Stopped,
+}
+
+/// What follows if a step that was told to end does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Kill,
+    GiveUp,
+}
+
+impl Running {
+    pub fn new(
+        index: usize,
+        pid: Pid,
+        pumps: [Pump; 2],
+        outputs: Option<PathBuf>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let deadline = timeout.map(|timeout| Moment::now().after(timeout));
+        let begun = Instant::now();
+        Self { index, begun, outputs, pumps, cause: None, end: None, pid, deadline, next: None }
+    }
+
+    pub fn is(&self, pid: Pid) -> bool {
+        self.pid == pid && self.end.is_none()
+    }
+
+    /// Asks all processes of the step to end, and sees to it that they do.
+    pub fn terminate(&mut self, cause: Cause, grace: Duration) {
+        if self.cause.is_some() || self.end.is_some() {
+            return;
+        }
+        self.cause = Some(cause);
+        if grace.is_zero() {
+            return self.kill();
+        }
+        processes::signal_group(self.pid, Signal::TERM);
+        // A stopped process cannot answer.
+        processes::signal_group(self.pid, Signal::CONT);
+        self.next = Some((Next::Kill, Moment::now().after(grace)));
+    }
+
+    /// Kills all processes of the step.
+    pub fn kill(&mut self) {
+        if self.end.is_none() {
+            processes::signal_group(self.pid, Signal::KILL);
+            self.next = Some((Next::GiveUp, Moment::now().after(STUCK)));
+        }
+    }
+
+    /// Its process has ended. Others of its group may go on, unless the step was told to end.
+    pub fn ended(&mut self, end: End) {
+        if self.cause.is_some() {
+            processes::signal_group(self.pid, Signal::KILL);
+        }
+        (self.end, self.next, self.deadline) = (Some(end), None, None);
+        self.pumps.iter_mut().for_each(Pump::look);
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Moment, grace: Duration) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.terminate(Cause::Timeout, grace);
+        }
+        match self.next {
+            Some((Next::Kill, at)) if at <= now => self.kill(),
+            Some((Next::GiveUp, at)) if at <= now => self.ended(End::Signal(Signal::KILL.as_raw())),
+            _ => {}
+        }
+    }
+
+    /// When something is due.
+    pub fn due(&self) -> Option<Moment> {
+        self.deadline.into_iter().chain(self.next.map(|(_, at)| at)).min()
+    }
+
+    /// Whether it has ended and its output, as far as it can be waited for, was handed on.
+    pub fn is_over(&mut self) -> bool {
+        // Each stream is looked at, so that each counts its own quiet time.
+        let quiet = self.pumps.each_mut().map(|pump| pump.quiet(QUIET));
+        self.end.is_some() && quiet == [true, true]
+    }
+}

@@ -1,0 +1,12 @@
+//! The built runner on this machine: a spec goes in, frames come out.
+
+mod environment;
+mod failures;
+mod leavings;
+mod masking;
+mod order;
+mod output;
+mod processes;
+mod spec;
+mod stopping;
+mod support;
