@@ -15,7 +15,9 @@ const OVERRIDE: &str = "REACTORCIDE_RUNNER_BINARY";
 fn main() {
     let root = variable("CARGO_MANIFEST_DIR").join("..");
     println!("cargo::rerun-if-env-changed={OVERRIDE}");
-    for source in ["runner/src", "runner/Cargo.toml", "protocol/src", "protocol/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
+    for source in
+        ["runner/src", "runner/Cargo.toml", "protocol/src", "protocol/Cargo.toml", "Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     let out = variable("OUT_DIR");
@@ -43,7 +45,8 @@ fn build(root: &Path, directory: &Path) -> PathBuf {
         .arg(directory)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     // What clippy, coverage and editors set for their own build.
-    for name in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "CARGO_BUILD_TARGET"] {
+    for name in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "CARGO_BUILD_TARGET"]
+    {
         cargo.env_remove(name);
     }
     let status = cargo.status().unwrap_or_else(|error| panic!("cargo cannot be started: {error}"));

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 
 use reactorcide_protocol::frame::{Body, JobOutcome, JobResult};
 use reactorcide_protocol::spec::{self, JobSpec};
@@ -40,6 +40,8 @@ pub enum Event {
     Stream,
     /// A condition was evaluated.
     Answer(asking::Answered),
+    /// The spec was read, or what came instead of it.
+    Spec(Box<Result<JobSpec, String>>),
 }
 
 /// Reads a spec from standard input, runs it, and ends the process.
@@ -57,7 +59,9 @@ pub fn exec() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let read = read_spec();
+    let Some(read) = await_spec(&events, &inbox) else {
+        return exit::CANCELLED.into();
+    };
     let attempt = read.as_ref().map_or(0, |spec| spec.attempt);
     let writer = match Writer::start(out, attempt) {
         Ok(writer) => writer,
@@ -93,6 +97,23 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Waits for the spec, which in a standby container may take long; `None` if told to stop before it came.
+fn await_spec(events: &Sender<Event>, inbox: &Receiver<Event>) -> Option<Result<JobSpec, String>> {
+    let events = events.clone();
+    let thread = std::thread::Builder::new().name("spec".to_owned());
+    let reading = thread.spawn(move || drop(events.send(Event::Spec(Box::new(read_spec())))));
+    if let Err(error) = reading {
+        return Some(Err(format!("no thread could be started to read the job spec: {error}")));
+    }
+    loop {
+        match inbox.recv() {
+            Ok(Event::Spec(spec)) => return Some(*spec),
+            Ok(Event::Stop) | Err(_) => return None,
+            Ok(_) => drop(processes::reap()),
+        }
+    }
 }
 
 /// Reads the first line of standard input. What follows, and its end, mean nothing.

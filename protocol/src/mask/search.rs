@@ -9,6 +9,9 @@
 const BLOCK: usize = 4;
 /// Longer windows gain little and fill the table.
 const MAX_WINDOW: usize = 32;
+/// Shifts make each step wait for the one before; with windows shorter than this, looking at every byte in
+/// steps that do not depend on each other is faster.
+const WORTH_SHIFTING: usize = 8;
 /// Classes of length, by their lower end.
 const CLASSES: [usize; 3] = [BLOCK, 8, 16];
 
@@ -125,22 +128,39 @@ impl Class {
     }
 
     fn find(&self, patterns: &[Box<[u8]>], text: &[u8], found: &mut Vec<(usize, usize)>) {
+        if self.window < WORTH_SHIFTING {
+            for (at, last) in text.windows(BLOCK).enumerate().skip(self.window - BLOCK) {
+                let slot = hash(block(last), self.bits);
+                if self.shifts[slot] == 0 {
+                    self.verify(slot, patterns, text, at + BLOCK - self.window, found);
+                }
+            }
+            return;
+        }
         let mut end = self.window;
         while end <= text.len() {
             let slot = hash(block(&text[end - BLOCK..]), self.bits);
             let shift = self.shifts[slot];
-            if shift > 0 {
-                end += usize::from(shift);
-                continue;
+            if shift == 0 {
+                self.verify(slot, patterns, text, end - self.window, found);
             }
-            let from = end - self.window;
-            let bucket = self.buckets[slot] as usize..self.buckets[slot + 1] as usize;
-            let here = &text[from..];
-            let mut candidates = self.members[bucket].iter().map(|&member| &patterns[member as usize]);
-            if let Some(pattern) = candidates.find(|pattern| here.starts_with(pattern)) {
-                found.push((from, from + pattern.len()));
-            }
-            end += 1;
+            end += usize::from(shift.max(1));
+        }
+    }
+
+    fn verify(
+        &self,
+        slot: usize,
+        patterns: &[Box<[u8]>],
+        text: &[u8],
+        from: usize,
+        found: &mut Vec<(usize, usize)>,
+    ) {
+        let bucket = self.buckets[slot] as usize..self.buckets[slot + 1] as usize;
+        let here = &text[from..];
+        let mut candidates = self.members[bucket].iter().map(|&member| &patterns[member as usize]);
+        if let Some(pattern) = candidates.find(|pattern| here.starts_with(pattern)) {
+            found.push((from, from + pattern.len()));
         }
     }
 }

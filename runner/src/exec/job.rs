@@ -173,7 +173,7 @@ impl<'a> Job<'a> {
         };
         match asking::ask(index, &condition, self.context(), &self.events) {
             Ok(()) => self.asking.push(index),
-            Err(reason) => self.fail(index, None, &reason),
+            Err(reason) => self.fail(index, &reason),
         }
     }
 
@@ -202,7 +202,7 @@ impl<'a> Job<'a> {
             Err(reason) => {
                 let reason =
                     format!("the condition of {} cannot be evaluated: {reason}", self.subject(index));
-                self.fail(index, None, &reason);
+                self.fail(index, &reason);
             }
         }
     }
@@ -239,28 +239,22 @@ impl<'a> Job<'a> {
                     }
                     _ => {
                         processes::signal_group(started.pid, rustix::process::Signal::KILL);
-                        self.fail(index, None, "no thread could be started for its output");
+                        self.fail(index, "no thread could be started for its output");
                     }
                 }
             }
             Err(reason) => {
                 let reason = format!("{} cannot be started: {reason}", self.subject(index));
-                self.fail(index, Some(Instant::now()), &reason);
+                self.fail(index, &reason);
             }
         }
     }
 
     /// A step that is wrong in itself.
-    fn fail(&mut self, index: usize, begun: Option<Instant>, reason: &str) {
+    fn fail(&mut self, index: usize, reason: &str) {
         let reason = self.values.mask_str(reason);
         self.writer.say(self.step_name(index), &format!("error: {reason}"));
-        self.conclude(
-            index,
-            begun.unwrap_or_else(Instant::now),
-            Ending::Failed(config(reason.clone())),
-            None,
-            Some(reason),
-        );
+        self.conclude(index, Duration::ZERO, Ending::Failed(config(reason.clone())), None, Some(reason));
     }
 
     fn listen(&mut self, inbox: &Receiver<Event>) {
@@ -268,7 +262,7 @@ impl<'a> Job<'a> {
         for event in std::iter::once(first).chain(inbox.try_iter()) {
             match event {
                 Event::Stop => self.stop(),
-                Event::Child | Event::Stream => {}
+                Event::Child | Event::Stream | Event::Spec(_) => {}
                 Event::Answer(answered) => self.answered(answered),
             }
         }
@@ -369,7 +363,7 @@ impl<'a> Job<'a> {
                 }
             },
         };
-        self.conclude(index, step.begun, ending, code, reason);
+        self.conclude(index, step.duration(), ending, code, reason);
         self.lingering.extend(step.pumps.into_iter().filter(|pump| !pump.ended()));
     }
 
@@ -397,7 +391,7 @@ impl<'a> Job<'a> {
     fn conclude(
         &mut self,
         index: usize,
-        begun: Instant,
+        duration: Duration,
         ending: Ending,
         exit_code: Option<i32>,
         reason: Option<String>,
@@ -413,7 +407,7 @@ impl<'a> Job<'a> {
         entry["exit_code"] = json!(exit_code);
         self.graph.finished(&name, ending);
         if self.named {
-            let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             let reason = reason.map(|reason| self.values.mask_str(&reason));
             self.writer.frame(Body::StepFinished { step: name, outcome, exit_code, reason, duration_ms });
         }

@@ -19,13 +19,14 @@ const STUCK: Duration = Duration::from_secs(10);
 /// A step whose process was started.
 pub struct Running {
     pub index: usize,
-    pub begun: Instant,
     pub outputs: Option<PathBuf>,
     pub pumps: [Pump; 2],
     /// Why it was told to end, if it was.
     pub cause: Option<Cause>,
     /// How its process ended, once it has.
     pub end: Option<End>,
+    begun: Instant,
+    duration: Option<Duration>,
     pid: Pid,
     deadline: Option<Moment>,
     next: Option<(Next, Moment)>,
@@ -57,7 +58,18 @@ impl Running {
     ) -> Self {
         let deadline = timeout.map(|timeout| Moment::now().after(timeout));
         let begun = Instant::now();
-        Self { index, begun, outputs, pumps, cause: None, end: None, pid, deadline, next: None }
+        Self {
+            index,
+            begun,
+            duration: None,
+            outputs,
+            pumps,
+            cause: None,
+            end: None,
+            pid,
+            deadline,
+            next: None,
+        }
     }
 
     pub fn is(&self, pid: Pid) -> bool {
@@ -92,6 +104,7 @@ impl Running {
         if self.cause.is_some() {
             processes::signal_group(self.pid, Signal::KILL);
         }
+        self.duration = Some(self.begun.elapsed());
         (self.end, self.next, self.deadline) = (Some(end), None, None);
         self.pumps.iter_mut().for_each(Pump::look);
     }
@@ -107,6 +120,11 @@ impl Running {
             Some((Next::GiveUp, at)) if at <= now => self.ended(End::Signal(Signal::KILL.as_raw())),
             _ => {}
         }
+    }
+
+    /// How long its process ran.
+    pub fn duration(&self) -> Duration {
+        self.duration.unwrap_or_else(|| self.begun.elapsed())
     }
 
     /// When something is due.

@@ -86,3 +86,17 @@ fn parallel_steps_are_all_stopped() {
     let done = runner.finish();
     assert_eq!(done.steps().iter().filter(|step| step.ends_with("cancelled")).count(), 3);
 }
+
+#[test]
+fn a_runner_that_waits_for_its_spec_can_be_stopped() {
+    let mut runner = crate::support::Runner::spawn(&[]);
+    let status = format!("/proc/{}/status", runner.child.id());
+    // Once it catches SIGTERM (bit 14), it is ready.
+    crate::support::eventually("it listens to signals", || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+        u64::from_str_radix(caught, 16).unwrap() & 1 << 14 != 0
+    });
+    runner.signal("-TERM");
+    assert_eq!(runner.child.wait().unwrap().code(), Some(143));
+}
