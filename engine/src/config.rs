@@ -171,7 +171,33 @@ pub struct SourceFile {
 /// Where the parts of one document are: JSON pointers from the document's root to spans.
 ///
 /// `/spec/jobs/test/image` names a value; with `#key` behind it, the key of a mapping.
-pub type Positions = BTreeMap<String, crate::diagnostic::Span>;
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Positions {
+    root: Option<std::sync::Arc<crate::read::Node>>,
+}
+
+impl Positions {
+    /// The positions in a tree.
+    pub fn new(root: crate::read::Node) -> Self {
+        Self { root: Some(std::sync::Arc::new(root)) }
+    }
+
+    /// The place of a value, or of a key with `#key` behind its pointer.
+    pub fn get(&self, pointer: &str) -> Option<crate::diagnostic::Span> {
+        self.root.as_ref()?.span_of(pointer)
+    }
+
+    /// The place of a value, or of the nearest thing around it that has one.
+    pub fn nearest(&self, pointer: &str) -> Option<crate::diagnostic::Span> {
+        let mut pointer = pointer.trim_end_matches("#key");
+        loop {
+            if let Some(span) = self.get(pointer) {
+                return Some(span);
+            }
+            pointer = &pointer[..pointer.rfind('/')?];
+        }
+    }
+}
 
 /// One resource as it was declared, and where.
 #[derive(Debug, Clone, PartialEq)]

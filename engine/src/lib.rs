@@ -5,11 +5,19 @@
 //! [`coordinator`]) have async methods but need no runtime.
 
 pub mod address;
+pub mod check;
 pub mod config;
 pub mod coordinator;
 pub mod diagnostic;
+pub mod diff;
+pub mod glob;
+pub mod graph;
+pub mod placeholder;
 pub mod provider;
+pub mod read;
+pub mod reference;
 pub mod scheduler;
-pub mod store;
+pub mod schema;
+pub mod suggest;
 
 pub use reactorcide_protocol as protocol;

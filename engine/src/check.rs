@@ -1,0 +1,94 @@
+//! The rules that hold across fields and documents, beyond what a schema can say. Each rule is a function over the
+//! whole configuration; each finding has its place.
+
+mod expressions;
+mod jobs;
+mod policies;
+mod references;
+mod values;
+
+use std::collections::BTreeSet;
+
+use crate::address::Address;
+use crate::config::{Configuration, Declared, Job, Spec};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::diff::join;
+
+/// Everything that breaks a rule. What `broken` names was declared by documents that are wrong in themselves: it
+/// exists, but nothing is known of it.
+pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<Diagnostic> {
+    let mut found = references::check(configuration, broken);
+    for declared in configuration.resources.values() {
+        values::check(declared, &mut found);
+        for site in job_sites(declared) {
+            jobs::check(&site, &mut found);
+            expressions::check(&site, &mut found);
+        }
+        if let Spec::Pipeline(spec) = &declared.resource.spec {
+            jobs::check_graph(declared, spec, &mut found);
+        }
+    }
+    found.extend(policies::check(configuration));
+    if broken.is_empty()
+        && found.iter().all(|diagnostic| diagnostic.severity != crate::diagnostic::Severity::Error)
+    {
+        found.extend(resolved(configuration));
+    }
+    found
+}
+
+/// What only shows once templates and presets are applied.
+fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
+    let _ = configuration;
+    Vec::new()
+}
+
+/// One job where it is declared: in a pipeline or a template.
+struct JobSite<'a> {
+    declared: &'a Declared,
+    /// Its pointer in the document.
+    pointer: String,
+    name: &'a str,
+    job: &'a Job,
+    is_template: bool,
+}
+
+impl JobSite<'_> {
+    /// The place of a field of the job, or of the job where the field is absent.
+    fn span(&self, field: &str) -> Span {
+        let pointer =
+            if field.is_empty() { self.pointer.clone() } else { format!("{}/{field}", self.pointer) };
+        span(self.declared, &pointer)
+    }
+}
+
+fn job_sites(declared: &Declared) -> Vec<JobSite<'_>> {
+    match &declared.resource.spec {
+        Spec::Pipeline(spec) => spec
+            .jobs
+            .iter()
+            .map(|(name, job)| JobSite {
+                declared,
+                pointer: join("/spec/jobs", name),
+                name,
+                job,
+                is_template: false,
+            })
+            .collect(),
+        Spec::JobTemplate(spec) => {
+            let name = declared.resource.metadata.name.as_str();
+            vec![JobSite {
+                declared,
+                pointer: "/spec/job".to_owned(),
+                name,
+                job: &spec.job,
+                is_template: true,
+            }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn span(declared: &Declared, pointer: &str) -> Span {
+    declared.positions.nearest(pointer).unwrap_or(declared.span)
+}

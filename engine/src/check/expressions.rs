@@ -1,0 +1,88 @@
+//! CEL expressions: that they can be read, and speak only of what there is.
+
+use super::JobSite;
+use crate::config::{ForEach, Spec};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::protocol::condition::{ConditionError, Expression, Scope};
+use crate::suggest::nearest;
+
+/// The variables of an expression.
+const VARIABLES: [&str; 5] = ["event", "vars", "needs", "inputs", "env"];
+
+pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
+    let scope = scope(site);
+    if let Some(when) = &site.job.when
+        && let Some(expression) = expression(site, "when", when, &scope, found)
+        && expression.constant_value() == Some(false)
+    {
+        let diagnostic =
+            Diagnostic::error("RC1042", format!("{:?} can never run: its when is always false", site.name));
+        found.push(diagnostic.at(site.span("when")).hint("remove the job or correct its condition"));
+    }
+    if let Some(ForEach::Expression(text)) = &site.job.for_each {
+        expression(site, "for_each", text, &scope, found);
+    }
+    for (index, step) in site.job.steps.iter().enumerate() {
+        if let Some(when) = &step.when {
+            let steps = site.job.steps.iter().map(|step| step.name.as_str());
+            let scope = Scope::new(VARIABLES.into_iter().chain(["steps"])).fields("steps", steps);
+            expression(site, &format!("steps/{index}/when"), when, &scope, found);
+        }
+    }
+}
+
+fn scope(site: &JobSite<'_>) -> Scope {
+    let scope = Scope::new(VARIABLES);
+    match &site.declared.resource.spec {
+        Spec::Pipeline(spec) => {
+            let needs: Vec<&str> = site.job.depends_on.iter().map(String::as_str).collect();
+            scope.fields("inputs", spec.inputs.keys().map(String::as_str)).fields("needs", needs)
+        }
+        _ => scope,
+    }
+}
+
+fn expression(
+    site: &JobSite<'_>,
+    field: &str,
+    text: &str,
+    scope: &Scope,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Expression> {
+    let result = Expression::parse(text).and_then(|expression| expression.check(scope).map(|()| expression));
+    match result {
+        Ok(expression) => Some(expression),
+        Err(error) => {
+            found.push(explain(&error, text, scope).at(within(site.span(field), text, error.offset())));
+            None
+        }
+    }
+}
+
+fn explain(error: &ConditionError, text: &str, scope: &Scope) -> Diagnostic {
+    let diagnostic = Diagnostic::error("RC1040", error.to_string());
+    let word: String = error
+        .offset()
+        .and_then(|at| text.get(at..))
+        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .unwrap_or_default();
+    let names: Vec<&str> = scope.variables().collect();
+    match nearest(&word, names.iter().copied()) {
+        Some(name) if !word.is_empty() => diagnostic.hint(format!("did you mean {name}?")),
+        _ => diagnostic.hint(format!("an expression speaks of {}", names.join(", "))),
+    }
+}
+
+/// The place within an expression, where the text in the file is as long as the expression (it is not where it is
+/// quoted with escapes or folded over lines).
+fn within(span: Span, text: &str, offset: Option<usize>) -> Span {
+    let width = (span.end - span.start) as usize;
+    let quotes = width.checked_sub(text.len());
+    match (offset, quotes) {
+        (Some(offset), Some(extra @ (0 | 2))) => {
+            let start = span.start + u32::try_from(offset + extra / 2).unwrap_or(0);
+            Span { start: start.min(span.end), ..span }
+        }
+        _ => span,
+    }
+}

@@ -1,0 +1,155 @@
+//! Values that have a form of their own: globs, schedules, sources, names of secrets.
+
+use std::str::FromStr;
+
+use super::span;
+use crate::config::{Declared, EventType, Job, PipelineSpec, ScheduleSpec, SecretPolicySpec, Source, Spec};
+use crate::diagnostic::Diagnostic;
+use crate::diff::join;
+
+pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
+    match &declared.resource.spec {
+        Spec::Project(spec) => {
+            source(declared, "/spec/source", spec.source.as_ref(), found);
+            source(declared, "/spec/ci_source", spec.ci_source.as_ref(), found);
+        }
+        Spec::Pipeline(spec) => pipeline(declared, spec, found),
+        Spec::JobTemplate(spec) => job(declared, "/spec/job", &spec.job, found),
+        Spec::SecretPolicy(spec) => secret_policy(declared, spec, found),
+        Spec::TrustPolicy(spec) => {
+            globs(declared, "/spec/projects", &spec.projects, found);
+            for (index, rule) in spec.rules.iter().enumerate() {
+                globs(declared, &format!("/spec/rules/{index}/paths"), &rule.paths, found);
+            }
+        }
+        Spec::ExecutionProfile(spec) => {
+            globs(declared, "/spec/devices", &spec.devices, found);
+            globs(declared, "/spec/images", &spec.images, found);
+        }
+        Spec::Environment(spec) => {
+            if let Some(protection) = &spec.protection {
+                globs(declared, "/spec/protection/branches", &protection.branches, found);
+            }
+        }
+        Spec::Schedule(spec) => schedule(declared, spec, found),
+        Spec::WorkerPool(spec) => {
+            globs(declared, "/spec/projects", spec.projects.as_deref().unwrap_or_default(), found)
+        }
+        Spec::Secret(_) | Spec::RoleBinding(_) => {}
+    }
+}
+
+fn pipeline(declared: &Declared, spec: &PipelineSpec, found: &mut Vec<Diagnostic>) {
+    for (index, trigger) in spec.triggers.iter().enumerate() {
+        let at = format!("/spec/triggers/{index}");
+        globs(declared, &format!("{at}/branches"), &trigger.branches, found);
+        globs(declared, &format!("{at}/tags"), &trigger.tags, found);
+        if let Some(paths) = &trigger.paths {
+            globs(declared, &format!("{at}/paths/include"), &paths.include, found);
+            globs(declared, &format!("{at}/paths/exclude"), &paths.exclude, found);
+        }
+        if !trigger.actions.is_empty() && trigger.event != EventType::PullRequest {
+            let diagnostic = Diagnostic::error("RC1031", "actions mean something only for pull_request");
+            found.push(diagnostic.at(span(declared, &format!("{at}/actions"))));
+        }
+    }
+    for (name, value) in &spec.jobs {
+        job(declared, &join("/spec/jobs", name), value, found);
+    }
+}
+
+fn job(declared: &Declared, pointer: &str, job: &Job, found: &mut Vec<Diagnostic>) {
+    source(declared, &format!("{pointer}/source"), job.source.as_ref(), found);
+    source(declared, &format!("{pointer}/ci_source"), job.ci_source.as_ref(), found);
+    if let Some(artifacts) = &job.artifacts {
+        globs(declared, &format!("{pointer}/artifacts/paths"), &artifacts.paths, found);
+    }
+    for (list, patterns) in
+        job.triggers_allowed.iter().flat_map(|t| [("templates", &t.templates), ("images", &t.images)])
+    {
+        globs(
+            declared,
+            &format!("{pointer}/triggers_allowed/{list}"),
+            patterns.as_deref().unwrap_or_default(),
+            found,
+        );
+    }
+}
+
+fn secret_policy(declared: &Declared, spec: &SecretPolicySpec, found: &mut Vec<Diagnostic>) {
+    for (list, grants) in [("allow", &spec.allow), ("deny", &spec.deny)] {
+        for (index, grant) in grants.iter().enumerate() {
+            let at = format!("/spec/{list}/{index}");
+            globs(declared, &format!("{at}/secrets"), &grant.secrets, found);
+            if let Some(when) = &grant.when {
+                globs(declared, &format!("{at}/when/branches"), &when.branches, found);
+                globs(declared, &format!("{at}/when/tags"), &when.tags, found);
+            }
+        }
+    }
+}
+
+fn globs(declared: &Declared, pointer: &str, patterns: &[String], found: &mut Vec<Diagnostic>) {
+    for (index, pattern) in patterns.iter().enumerate() {
+        if let Err(error) = crate::glob::Glob::new(pattern) {
+            let diagnostic = Diagnostic::error("RC1050", format!("{pattern:?} is not a glob: {error}"));
+            found.push(diagnostic.at(span(declared, &format!("{pointer}/{index}"))));
+        }
+    }
+}
+
+fn source(declared: &Declared, pointer: &str, source: Option<&Source>, found: &mut Vec<Diagnostic>) {
+    let Some(source) = source else { return };
+    let given = [
+        source.git.is_some(),
+        source.copy.is_some(),
+        source.tarball.is_some(),
+        source.hg.is_some(),
+        source.svn.is_some(),
+        source.none,
+    ];
+    if given.into_iter().filter(|given| *given).count() != 1 {
+        let diagnostic =
+            Diagnostic::error("RC1051", "a source is exactly one of git, copy, tarball, hg, svn and none");
+        found.push(diagnostic.at(span(declared, pointer)));
+    }
+    for (field, value) in [
+        ("git", &source.git),
+        ("hg", &source.hg),
+        ("svn", &source.svn),
+        ("tarball", &source.tarball),
+        ("ref", &source.reference),
+        ("default_branch", &source.default_branch),
+    ] {
+        let Some(value) = value else { continue };
+        let trouble = if value.starts_with('-') {
+            Some("it would be read as an option")
+        } else if value.chars().any(char::is_control) {
+            Some("it holds a control character")
+        } else if value.starts_with("ext::") || value.starts_with("fd::") {
+            Some("this transport runs programs")
+        } else {
+            None
+        };
+        if let Some(trouble) = trouble {
+            let diagnostic = Diagnostic::error("RC1052", format!("{value:?} is not allowed here: {trouble}"));
+            found.push(diagnostic.at(span(declared, &format!("{pointer}/{field}"))));
+        }
+    }
+}
+
+fn schedule(declared: &Declared, spec: &ScheduleSpec, found: &mut Vec<Diagnostic>) {
+    if let Err(error) = croner::Cron::from_str(&spec.cron) {
+        let diagnostic = Diagnostic::error("RC1053", format!("{:?} is not a schedule: {error}", spec.cron));
+        let hint = "five fields: minute, hour, day of the month, month, day of the week";
+        found.push(diagnostic.at(span(declared, "/spec/cron")).hint(hint));
+    }
+    if spec.timezone.parse::<chrono_tz::Tz>().is_err() {
+        let diagnostic = Diagnostic::error("RC1053", format!("there is no time zone {:?}", spec.timezone));
+        let zones = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        let near = crate::suggest::nearest(&spec.timezone, zones);
+        let hint = near
+            .map_or("a name such as Europe/Vienna or UTC".to_owned(), |zone| format!("did you mean {zone}?"));
+        found.push(diagnostic.at(span(declared, "/spec/timezone")).hint(hint));
+    }
+}

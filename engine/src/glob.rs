@@ -1,0 +1,63 @@
+//! Globs as the language means them: `*` stops at `/`, `**` does not, and `!` in front excludes.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+/// One compiled glob.
+#[derive(Debug, Clone)]
+pub struct Glob {
+    matcher: GlobMatcher,
+    excludes: bool,
+}
+
+impl Glob {
+    /// Compiles a pattern.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let (excludes, bare) = pattern.strip_prefix('!').map_or((false, pattern), |rest| (true, rest));
+        if bare.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let glob = GlobBuilder::new(bare).literal_separator(true).backslash_escape(true).build();
+        let glob = glob.map_err(|error| error.kind().to_string())?;
+        Ok(Self { matcher: glob.compile_matcher(), excludes })
+    }
+
+    /// Whether the text is matched, whatever a leading `!` says.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+}
+
+/// Whether a list of patterns selects a text: the last one that matches decides, and an empty list selects
+/// everything. A list of exclusions alone begins with everything.
+pub fn selects(patterns: &[String], text: &str) -> bool {
+    let globs: Vec<Glob> = patterns.iter().filter_map(|pattern| Glob::new(pattern).ok()).collect();
+    let begins = globs.iter().all(|glob| glob.excludes);
+    globs.iter().fold(begins, |selected, glob| if glob.is_match(text) { !glob.excludes } else { selected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(patterns: &[&str], text: &str) -> bool {
+        selects(&patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>(), text)
+    }
+
+    #[test]
+    fn a_star_stops_at_a_slash_and_two_do_not() {
+        assert!(select(&["release/*"], "release/1"));
+        assert!(!select(&["release/*"], "release/1/hotfix"));
+        assert!(select(&["release/**"], "release/1/hotfix"));
+        assert!(select(&["src/**"], "src/a/b.rs"));
+        assert!(select(&["**/*.md"], "README.md"));
+    }
+
+    #[test]
+    fn the_last_pattern_that_matches_decides() {
+        assert!(select(&[], "anything"));
+        assert!(!select(&["**", "!main"], "main"));
+        assert!(select(&["!main"], "other"));
+        assert!(!select(&["!main"], "main"));
+        assert!(select(&["**", "!release/**", "release/1"], "release/1"));
+    }
+}

@@ -1,0 +1,150 @@
+//! From the bytes of files to a configuration, or to everything that is wrong with them.
+//!
+//! bytes → text → documents as trees with places, under a budget → each against the JSON Schema of its kind → a
+//! typed, normalised spec → the rules across documents ([`crate::check`]). One error does not hide another, and a
+//! document that is wrong still counts as declared, so that what refers to it is not an error too.
+
+mod document;
+mod explain;
+mod resource;
+mod scalar;
+mod text;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use document::Budget;
+pub use tree::{Content, Key, Node};
+
+use crate::address::Address;
+use crate::config::{Configuration, Declared, SourceFile};
+use crate::diagnostic::{Diagnostic, Span};
+
+/// A file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// Its path as people should see it.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// What came of reading: as much of the configuration as could be understood, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// The files and the resources.
+    pub configuration: Configuration,
+    /// Errors and warnings, by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Reading {
+    /// Whether the configuration may be used.
+    pub fn is_valid(&self) -> bool {
+        self.diagnostics.iter().all(|diagnostic| diagnostic.severity != crate::diagnostic::Severity::Error)
+    }
+}
+
+/// Reads files. The order in which they are given does not matter.
+pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut parts = read_files(files, budget);
+    let mut reading = Reading::default();
+    let mut addresses = Addresses::default();
+    for part in &mut parts {
+        reading.diagnostics.append(&mut part.diagnostics);
+        addresses.broken.append(&mut part.broken);
+        for declared in part.resources.drain(..) {
+            addresses.add(&mut reading, declared);
+        }
+    }
+    reading.configuration.sources = parts.into_iter().map(|part| part.source).collect();
+    if reading.configuration.resources.is_empty() && reading.diagnostics.is_empty() {
+        let message = "no resource is declared";
+        reading.diagnostics.push(
+            Diagnostic::error("RC1001", message).hint("`reactorcide init` writes a directory to start from"),
+        );
+    }
+    let found = crate::check::check(&reading.configuration, &addresses.broken);
+    reading.diagnostics.extend(found);
+    reading
+        .diagnostics
+        .sort_by(|a, b| (a.span, &a.path, a.code, &a.message).cmp(&(b.span, &b.path, b.code, &b.message)));
+    reading.diagnostics.dedup();
+    reading
+}
+
+/// What one file holds.
+struct Part {
+    source: SourceFile,
+    resources: Vec<Declared>,
+    broken: BTreeSet<Address>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads the files side by side where there are many.
+fn read_files(files: Vec<InputFile>, budget: &Budget) -> Vec<Part> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len() / 16 + 1);
+    if threads <= 1 {
+        return files.into_iter().enumerate().map(|(source, file)| read_file(source, file, budget)).collect();
+    }
+    let mut chunks: Vec<Vec<(usize, InputFile)>> = (0..threads).map(|_| Vec::new()).collect();
+    for (source, file) in files.into_iter().enumerate() {
+        chunks[source % threads].push((source, file));
+    }
+    let parts: BTreeMap<usize, Part> = std::thread::scope(|scope| {
+        let read = |chunk: Vec<(usize, InputFile)>| {
+            let parts = chunk.into_iter().map(|(source, file)| (source, read_file(source, file, budget)));
+            parts.collect::<Vec<_>>()
+        };
+        let handles: Vec<_> = chunks.into_iter().map(|chunk| scope.spawn(move || read(chunk))).collect();
+        handles.into_iter().flat_map(|handle| handle.join().expect("reading a file does not panic")).collect()
+    });
+    parts.into_values().collect()
+}
+
+fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
+    let source = u32::try_from(source).expect("fewer than four billion files");
+    let mut part = Part {
+        source: SourceFile { path: file.path, text: String::new() },
+        resources: Vec::new(),
+        broken: BTreeSet::new(),
+        diagnostics: Vec::new(),
+    };
+    match text::decode(source, &part.source.path, file.bytes, budget) {
+        Ok(text) => {
+            for node in document::documents(source, &text, budget, &mut part.diagnostics) {
+                resource::read(node, &mut part.resources, &mut part.broken, &mut part.diagnostics);
+            }
+            part.source.text = text;
+        }
+        Err((diagnostic, text)) => {
+            part.diagnostics.push(*diagnostic);
+            part.source.text = text;
+        }
+    }
+    part
+}
+
+#[derive(Default)]
+struct Addresses {
+    /// Declared by documents that are wrong.
+    broken: BTreeSet<Address>,
+}
+
+impl Addresses {
+    fn add(&mut self, reading: &mut Reading, declared: Declared) {
+        let address = declared.resource.address();
+        let name_span =
+            |declared: &Declared| declared.positions.get("/metadata/name").unwrap_or(declared.span);
+        if let Some(first) = reading.configuration.resources.get(&address) {
+            let span: Span = name_span(&declared);
+            let diagnostic = Diagnostic::error("RC1020", format!("{address} is declared twice")).at(span);
+            let diagnostic =
+                diagnostic.related(name_span(first), "first here").hint("rename one of the two or remove it");
+            reading.diagnostics.push(diagnostic);
+            return;
+        }
+        reading.configuration.resources.insert(address, declared);
+    }
+}
