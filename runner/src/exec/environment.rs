@@ -34,6 +34,11 @@ impl Scratch {
         Self { directory }
     }
 
+    /// Whether there is a place at all.
+    pub fn exists(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Where a step writes its outputs.
     pub fn outputs(&self, index: usize) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| directory.join(format!("output-{index}")))

@@ -99,8 +99,20 @@ impl<'a> Job<'a> {
         // Only what this attempt asks for counts.
         let _ = fs::remove_file(Path::new(&spec.workspace).join(trigger::FILE));
         let deadline = spec.timeout_ms.map(|timeout| Moment::now().after(Duration::from_millis(timeout)));
+        let scratch = Scratch::new(&spec);
+        if !scratch.exists() {
+            let workspace = &spec.workspace;
+            let temporary = std::env::temp_dir();
+            writer.say(
+                None,
+                &format!(
+                    "warning: neither {workspace} nor {} can be written, so steps have no REACTORCIDE_OUTPUT",
+                    temporary.display(),
+                ),
+            );
+        }
         Ok(Self {
-            scratch: Scratch::new(&spec),
+            scratch,
             grace: Duration::from_millis(spec.grace_ms),
             deadline,
             steps,

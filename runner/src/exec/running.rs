@@ -13,6 +13,9 @@ use crate::clock::Moment;
 /// open is no longer waited for.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// How long, at most, the streams of an ended step keep it from being over. What comes later is still shown.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// How long a killed process may take to end before it is given up.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -26,7 +29,7 @@ pub struct Running {
     /// How its process ended, once it has.
     pub end: Option<End>,
     begun: Instant,
-    duration: Option<Duration>,
+    ended_at: Option<Instant>,
     pid: Pid,
     deadline: Option<Moment>,
     next: Option<(Next, Moment)>,
@@ -61,7 +64,7 @@ impl Running {
         Self {
             index,
             begun,
-            duration: None,
+            ended_at: None,
             outputs,
             pumps,
             cause: None,
@@ -104,7 +107,7 @@ impl Running {
         if self.cause.is_some() {
             processes::signal_group(self.pid, Signal::KILL);
         }
-        self.duration = Some(self.begun.elapsed());
+        self.ended_at = Some(Instant::now());
         (self.end, self.next, self.deadline) = (Some(end), None, None);
         self.pumps.iter_mut().for_each(Pump::look);
     }
@@ -124,7 +127,7 @@ impl Running {
 
     /// How long its process ran.
     pub fn duration(&self) -> Duration {
-        self.duration.unwrap_or_else(|| self.begun.elapsed())
+        self.ended_at.unwrap_or_else(Instant::now).saturating_duration_since(self.begun)
     }
 
     /// When something is due.
@@ -136,6 +139,7 @@ impl Running {
     pub fn is_over(&mut self) -> bool {
         // Each stream is looked at, so that each counts its own quiet time.
         let quiet = self.pumps.each_mut().map(|pump| pump.quiet(QUIET));
-        self.end.is_some() && quiet == [true, true]
+        let drained = quiet == [true, true] || self.ended_at.is_some_and(|at| at.elapsed() >= DRAIN);
+        self.end.is_some() && drained
     }
 }

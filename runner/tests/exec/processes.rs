@@ -48,3 +48,14 @@ fn orphans_are_reaped_while_the_job_runs() {
     .finish();
     assert_eq!(done.printed(), "clean\n");
 }
+
+#[test]
+fn a_background_process_that_never_stops_printing_does_not_hold_its_step_up() {
+    let job = steps(&[
+        ("a", run("yes > /dev/stdout & echo $! > pid")),
+        ("b", run("kill $(cat pid); echo ended it")),
+    ]);
+    let done = job.with("timeout_ms", serde_json::json!(20_000)).finish();
+    assert_eq!(done.steps(), ["a succeeded", "b succeeded"]);
+    assert_eq!(done.stdout("b"), "ended it\n");
+}
