@@ -30,6 +30,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 /// How often the streams of an ended step are looked at.
 const DRAIN_TICK: Duration = Duration::from_millis(25);
+/// How long a stream that a process holds which cannot be killed is waited for.
+const UNKILLABLE: Duration = Duration::from_secs(2);
 /// How long the last output is waited for after a job that was stopped, if its reader is stuck.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -441,7 +443,8 @@ impl<'a> Job<'a> {
     /// All processes are gone, so the streams end; only a reader that takes nothing can hold them up.
     fn await_lingering(&mut self, inbox: &Receiver<Event>) {
         let begun = Instant::now();
-        while self.lingering.iter().any(|pump| !pump.ended()) {
+        self.lingering.iter_mut().for_each(Pump::look);
+        while !self.lingering.iter_mut().all(|pump| pump.quiet(UNKILLABLE)) {
             let patience = if self.stops > 0 || self.timed_out { LAST_WORDS } else { Duration::MAX };
             if self.stops > 1 || begun.elapsed() >= patience {
                 return;
