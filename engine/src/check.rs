@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::config::{Configuration, Declared, Job, Spec};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
+use crate::workflow;
 
 /// Everything that breaks a rule. What `broken` names was declared by documents that are wrong in themselves: it
 /// exists, but nothing is known of it.
@@ -39,8 +40,24 @@ pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<D
 
 /// What only shows once templates and presets are applied.
 fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
-    let _ = configuration;
-    Vec::new()
+    let mut found = Vec::new();
+    for (address, declared) in &configuration.resources {
+        if address.kind != crate::config::Kind::Pipeline {
+            continue;
+        }
+        match workflow::resolve_declared(configuration, address) {
+            Ok(workflow) => found.extend(workflow::analyse(&workflow).into_iter().map(|problem| {
+                let at = span(declared, &problem.pointer);
+                Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
+            })),
+            Err(errors) => {
+                found.extend(errors.into_iter().map(|error| {
+                    Diagnostic::error("RC1041", error.message).at(span(declared, &error.pointer))
+                }))
+            }
+        }
+    }
+    found
 }
 
 /// One job where it is declared: in a pipeline or a template.

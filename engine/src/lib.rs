@@ -19,5 +19,6 @@ pub mod reference;
 pub mod scheduler;
 pub mod schema;
 pub mod suggest;
+pub mod workflow;
 
 pub use reactorcide_protocol as protocol;

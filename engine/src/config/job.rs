@@ -160,6 +160,13 @@ pub struct Job {
     pub kubernetes: Option<KubernetesOptions>,
 }
 
+impl Job {
+    /// A job that says nothing: every field at its default.
+    pub fn default_said() -> Self {
+        Self { grace: DEFAULT_GRACE, ..Self::default() }
+    }
+}
+
 /// The grace time of a job that names none.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 

@@ -1,0 +1,235 @@
+//! From a pipeline to what can run: templates, presets, profile and defaults applied, nothing left to look up.
+//!
+//! A [`Workflow`] holds everything that a run depends on, so that what is applied while a run goes on cannot
+//! change it, and a retried attempt runs what the first one ran.
+
+mod analyse;
+mod expand;
+mod profile;
+mod template;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use analyse::{Problem, analyse};
+pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_value, replace_matrix};
+pub use profile::Profile;
+
+use crate::address::Address;
+use crate::config::{
+    Catalog, Configuration, Job, JobTemplateSpec, Kind, Parameter, ProjectSpec, Resource, Spec,
+};
+use crate::diff::join;
+
+/// A pipeline, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// The pipeline.
+    pub address: Address,
+    /// The first values of the run's variables.
+    pub vars: BTreeMap<String, Value>,
+    /// What whoever starts the run may set.
+    pub inputs: BTreeMap<String, Parameter>,
+    /// The jobs.
+    pub jobs: BTreeMap<String, Declaration>,
+    /// The templates that a triggered job may be made from, by name.
+    pub templates: BTreeMap<String, JobTemplateSpec>,
+}
+
+/// One job, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// What it says, all from elsewhere included.
+    pub job: Job,
+    /// What it may have.
+    pub profile: Profile,
+}
+
+/// Why a pipeline cannot be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct WorkflowError {
+    /// The job, where it is about one.
+    pub job: Option<String>,
+    /// Where in the pipeline's document.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// What a workflow is resolved from: resources by address, wherever they are.
+pub trait Resources {
+    /// The resource at an address.
+    fn at(&self, address: &Address) -> Option<&Resource>;
+    /// All resources of a kind, by address.
+    fn of_kind(&self, kind: Kind) -> Box<dyn Iterator<Item = (&Address, &Resource)> + '_>;
+}
+
+impl Resources for Catalog {
+    fn at(&self, address: &Address) -> Option<&Resource> {
+        self.get(address)
+    }
+
+    fn of_kind(&self, kind: Kind) -> Box<dyn Iterator<Item = (&Address, &Resource)> + '_> {
+        Box::new(
+            self.range(Address::new(kind, None, "")..).take_while(move |(address, _)| address.kind == kind),
+        )
+    }
+}
+
+impl Resources for Configuration {
+    fn at(&self, address: &Address) -> Option<&Resource> {
+        self.resources.get(address).map(|declared| &declared.resource)
+    }
+
+    fn of_kind(&self, kind: Kind) -> Box<dyn Iterator<Item = (&Address, &Resource)> + '_> {
+        let range = self.resources.range(Address::new(kind, None, "")..);
+        let of_kind = range.take_while(move |(address, _)| address.kind == kind);
+        Box::new(of_kind.map(|(address, declared)| (address, &declared.resource)))
+    }
+}
+
+/// Resolves a pipeline. Reports everything that is wrong.
+pub fn resolve(resources: &dyn Resources, address: &Address) -> Result<Workflow, Vec<WorkflowError>> {
+    let mut workflow = resolve_declared(resources, address)?;
+    workflow.templates = Resolver { resources, project: address.project.as_deref() }.templates();
+    Ok(workflow)
+}
+
+/// The same without the templates that only triggered jobs need.
+pub fn resolve_declared(
+    resources: &dyn Resources,
+    address: &Address,
+) -> Result<Workflow, Vec<WorkflowError>> {
+    let Some(Spec::Pipeline(pipeline)) = resources.at(address).map(|resource| &resource.spec) else {
+        let message = format!("there is no {address}");
+        return Err(vec![WorkflowError { job: None, pointer: String::new(), message }]);
+    };
+    let resolver = Resolver { resources, project: address.project.as_deref() };
+    let mut jobs = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, job) in &pipeline.jobs {
+        match resolver.declaration(job) {
+            Ok(declaration) => {
+                jobs.insert(name.clone(), declaration);
+            }
+            Err(Trouble { field, message }) => errors.push(WorkflowError {
+                job: Some(name.clone()),
+                pointer: format!("{}{field}", join("/spec/jobs", name)),
+                message: format!("{name:?}: {message}"),
+            }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Workflow {
+        address: address.clone(),
+        vars: pipeline.vars.clone(),
+        inputs: pipeline.inputs.clone(),
+        jobs,
+        templates: BTreeMap::new(),
+    })
+}
+
+/// Resolves a job that was made while a run goes on: its template is one of the workflow's.
+pub fn resolve_triggered(workflow: &Workflow, job: &Job) -> Result<Job, String> {
+    let lookup = |name: &str| workflow.templates.get(name).cloned();
+    template::apply(job, &lookup).map_err(|trouble| trouble.message)
+}
+
+/// What is wrong with one job, and in which of its fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// A pointer below the job, beginning with `/`; empty for the job as a whole.
+    pub field: String,
+    pub message: String,
+}
+
+impl Trouble {
+    pub(crate) fn new(field: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into() }
+    }
+}
+
+struct Resolver<'a> {
+    resources: &'a dyn Resources,
+    project: Option<&'a str>,
+}
+
+impl<'a> Resolver<'a> {
+    /// A resource that may be the project's own or the workspace's.
+    fn either(&self, kind: Kind, name: &str) -> Option<&'a Spec> {
+        let own =
+            self.project.and_then(|project| self.resources.at(&Address::new(kind, Some(project), name)));
+        let found = own.or_else(|| self.resources.at(&Address::new(kind, None, name)));
+        found.map(|resource| &resource.spec)
+    }
+
+    fn project_spec(&self) -> Option<&'a ProjectSpec> {
+        let address = Address::new(Kind::Project, None, self.project?);
+        match &self.resources.at(&address)?.spec {
+            Spec::Project(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    fn declaration(&self, job: &Job) -> Result<Declaration, Trouble> {
+        let lookup = |name: &str| match self.either(Kind::JobTemplate, name) {
+            Some(Spec::JobTemplate(template)) => Some((**template).clone()),
+            _ => None,
+        };
+        let mut job = template::apply(job, &lookup)?;
+        job.environment = self.environment(&job)?;
+        let project = self.project_spec();
+        job.source = job.source.or_else(|| project?.source.clone());
+        job.ci_source = job.ci_source.or_else(|| project?.ci_source.clone());
+        let default = project.and_then(|project| project.default_profile.as_deref());
+        let name = job.profile.clone().unwrap_or_else(|| default.unwrap_or(profile::DEFAULT).to_owned());
+        let name = name.as_str();
+        let declared =
+            match self.resources.at(&Address::new(Kind::ExecutionProfile, None, name)).map(|r| &r.spec) {
+                Some(Spec::ExecutionProfile(spec)) => Some(&**spec),
+                _ => None,
+            };
+        let profile = Profile::find(name, declared)
+            .ok_or_else(|| Trouble::new("/profile", format!("there is no profile {name:?}")))?;
+        profile.limit(&mut job)?;
+        job.profile = Some(name.to_owned());
+        Ok(Declaration { job, profile })
+    }
+
+    /// Presets, then the environment that is deployed to, then what the job says itself.
+    fn environment(&self, job: &Job) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut variables = BTreeMap::new();
+        let presets = job.presets.iter().map(|name| ("/presets", name));
+        for (field, name) in presets.chain(job.deploys_to.iter().map(|name| ("/deploys_to", name))) {
+            match self.either(Kind::Environment, name) {
+                Some(Spec::Environment(environment)) => variables.extend(environment.variables.clone()),
+                _ => return Err(Trouble::new(field, format!("there is no Environment {name:?}"))),
+            }
+        }
+        variables.extend(job.environment.clone());
+        Ok(variables)
+    }
+
+    fn templates(&self) -> BTreeMap<String, JobTemplateSpec> {
+        let mut found = BTreeMap::new();
+        // The project's own come last and stand over the workspace's.
+        for project in [None, self.project] {
+            for (address, resource) in self.resources.of_kind(Kind::JobTemplate) {
+                if let Spec::JobTemplate(template) = &resource.spec
+                    && address.project.as_deref() == project
+                {
+                    found.insert(address.name.clone(), (**template).clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;
