@@ -1,6 +1,7 @@
 //! The graph of resources: who refers to whom, in which order changes are shown, and where references go round
 //! in a circle.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
@@ -138,8 +139,8 @@ fn way_round(graph: &DiGraph<Address, Edge>, component: &[NodeIndex]) -> Cycle {
             if edge.target() == start {
                 return path_back(graph, &reached, start, node, edge.weight().pointer.clone());
             }
-            if !reached.contains_key(&edge.target()) {
-                reached.insert(edge.target(), (node, edge.weight().pointer.clone()));
+            if let Entry::Vacant(entry) = reached.entry(edge.target()) {
+                entry.insert((node, edge.weight().pointer.clone()));
                 queue.push_back(edge.target());
             }
         }

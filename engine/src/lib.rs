@@ -5,19 +5,25 @@
 //! [`coordinator`]) have async methods but need no runtime.
 
 pub mod address;
+pub mod apply;
+pub mod canonical;
 pub mod check;
 pub mod config;
 pub mod coordinator;
 pub mod diagnostic;
 pub mod diff;
+pub mod fingerprint;
 pub mod glob;
 pub mod graph;
 pub mod placeholder;
+pub mod plan;
+pub mod policy;
 pub mod provider;
 pub mod read;
 pub mod reference;
 pub mod scheduler;
 pub mod schema;
+pub mod store;
 pub mod suggest;
 pub mod workflow;
 

@@ -1,1 +1,13 @@
-//! placeholder
+//! The database behind Reactorcide: applied state and its history, in SQLite.
+//!
+//! [`Database`] is the file and its schema; [`SqliteStore`] is the engine's store on it.
+
+mod database;
+mod directory;
+mod error;
+mod migrations;
+mod store;
+
+pub use database::{Database, Options};
+pub use directory::prepare as prepare_directory;
+pub use store::SqliteStore;

@@ -1,0 +1,263 @@
+//! Makes a plan: compares what is declared with what is applied, and works out what follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::rename::{self, Renames};
+use super::{
+    Action, ActionKind, Base, Desired, Error, FORMAT_VERSION, Options, Pin, Plan, ReachChange, guard,
+};
+use crate::address::Address;
+use crate::canonical;
+use crate::config::{Catalog, DeletionPolicy, Resource};
+use crate::diff;
+use crate::fingerprint::Fingerprint;
+use crate::graph::Graph;
+use crate::policy;
+use crate::reference::{Reference, references};
+use crate::store::{Counts, Head, Snapshot};
+
+/// The plan from a snapshot of applied state to a configuration.
+pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
+    let Renames { from: renames, mut hints } = rename::find(desired, snapshot);
+    let edges: BTreeMap<&Address, Vec<Reference>> =
+        desired.resources.iter().map(|(address, resource)| (address, references(resource))).collect();
+    let mut actions = Vec::new();
+    for address in Graph::new(edges.iter().map(|(address, edges)| (*address, edges.clone()))).order() {
+        let resource = &desired.resources[&address];
+        let from = renames.get(&address);
+        let head = snapshot.heads.get(from.unwrap_or(&address));
+        actions.push(action(desired, &address, resource, from, head)?);
+    }
+    let deleted = deleted(desired, snapshot, &renames)?;
+    let protected = deleted
+        .iter()
+        .filter(|(_, resource)| resource.metadata.deletion_policy == DeletionPolicy::Protect)
+        .map(|(address, _)| address.clone());
+    let total = snapshot.heads.values().filter(|head| head.owner == desired.owner).count() as u64;
+    let obstacles = guard::obstacles(
+        protected,
+        desired.resources.len() as u64,
+        deleted.len() as u64,
+        total,
+        options.allow_destroy,
+    );
+    hints.extend(rename_hints(&actions, &deleted, desired));
+    actions.extend(deletions(&deleted));
+
+    let mut summary = Counts::default();
+    actions
+        .iter()
+        .filter_map(|action| action.action.operation())
+        .for_each(|operation| summary.add(operation));
+    let pins = pins(&actions, &edges, snapshot);
+    let consequences =
+        if summary.total() == 0 { Consequences::default() } else { consequences(&actions, snapshot)? };
+    let mut plan = Plan {
+        format_version: FORMAT_VERSION,
+        fingerprint: Fingerprint::of_document(""),
+        as_of: options.as_of.clone(),
+        owner: desired.owner.clone(),
+        base: Base { lineage: snapshot.lineage.clone(), serial: snapshot.serial },
+        summary,
+        actions,
+        findings: consequences.findings,
+        reach: consequences.reach,
+        obstacles,
+        hints,
+        pins,
+    };
+    plan.fingerprint = fingerprint(&plan);
+    Ok(plan)
+}
+
+/// What follows from a set of actions.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Consequences {
+    pub(crate) findings: Vec<policy::Finding>,
+    pub(crate) reach: ReachChange,
+}
+
+/// Works out what follows from carrying out these actions on a state.
+pub(crate) fn consequences(actions: &[Action], snapshot: &Snapshot) -> Result<Consequences, Error> {
+    let mut before = Catalog::new();
+    for (address, head) in &snapshot.heads {
+        before.insert(address.clone(), stored(address, head)?);
+    }
+    let mut after = before.clone();
+    for action in actions.iter().filter(|action| action.action != ActionKind::NoOp) {
+        after.remove(action.from.as_ref().unwrap_or(&action.address));
+    }
+    for action in actions {
+        if let Some(document) = &action.document {
+            let resource = canonical::read_document(document)
+                .map_err(|source| Error::Stored { address: action.address.clone(), source })?;
+            after.insert(action.address.clone(), resource);
+        }
+    }
+    let (old, new) = (policy::reach(&before), policy::reach(&after));
+    let findings = policy::findings(&before, &after, &old, &new);
+    let reach = ReachChange {
+        added: new.difference(&old).cloned().collect(),
+        removed: old.difference(&new).cloned().collect(),
+    };
+    Ok(Consequences { findings, reach })
+}
+
+fn stored(address: &Address, head: &Head) -> Result<Resource, Error> {
+    head.resource().map_err(|source| Error::Stored { address: address.clone(), source })
+}
+
+fn action(
+    desired: &Desired,
+    address: &Address,
+    resource: &Resource,
+    from: Option<&Address>,
+    head: Option<&Head>,
+) -> Result<Action, Error> {
+    let document = canonical::document(resource);
+    let plain = |kind, differences, document| Action {
+        address: address.clone(),
+        action: kind,
+        from: from.cloned(),
+        taken_from: None,
+        differences,
+        document,
+    };
+    let Some(head) = head else {
+        let differences = diff::between(&Value::Object(serde_json::Map::new()), &body(resource));
+        return Ok(plain(ActionKind::Create, differences, Some(document)));
+    };
+    let same_owner = head.owner == desired.owner;
+    if head.fingerprint == Fingerprint::of_document(&document) && same_owner {
+        return Ok(plain(ActionKind::NoOp, Vec::new(), None));
+    }
+    // What an older version wrote may have another fingerprint for the same meaning: compare meanings.
+    let old = stored(from.unwrap_or(address), head)?;
+    let differences = diff::between(&body(&old), &body(resource));
+    let kind = match from {
+        Some(_) => ActionKind::Rename,
+        None if differences.is_empty() && same_owner => return Ok(plain(ActionKind::NoOp, Vec::new(), None)),
+        None => ActionKind::Update,
+    };
+    let taken_from = (!same_owner).then(|| head.owner.clone());
+    Ok(Action { taken_from, ..plain(kind, differences, Some(document)) })
+}
+
+/// What of a resource is compared: metadata and spec, without what its address already says.
+fn body(resource: &Resource) -> Value {
+    let mut value = canonical::value(resource);
+    if let Some(object) = value.as_object_mut() {
+        object.remove("apiVersion");
+        object.remove("kind");
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("name");
+            metadata.remove("project");
+            if metadata.get("deletion_policy").and_then(Value::as_str) == Some("allow") {
+                metadata.remove("deletion_policy");
+            }
+            if metadata.is_empty() {
+                object.remove("metadata");
+            }
+        }
+    }
+    value
+}
+
+/// What is applied for this owner and no longer declared.
+fn deleted(
+    desired: &Desired,
+    snapshot: &Snapshot,
+    renames: &BTreeMap<Address, Address>,
+) -> Result<Catalog, Error> {
+    let renamed: BTreeSet<&Address> = renames.values().collect();
+    snapshot
+        .heads
+        .iter()
+        .filter(|(address, head)| {
+            head.owner == desired.owner
+                && !desired.resources.contains_key(*address)
+                && !renamed.contains(address)
+        })
+        .map(|(address, head)| Ok((address.clone(), stored(address, head)?)))
+        .collect()
+}
+
+/// Deletes, what refers to others before what it refers to.
+fn deletions(deleted: &Catalog) -> Vec<Action> {
+    let graph = Graph::new(deleted.iter().map(|(address, resource)| (address, references(resource))));
+    let mut order = graph.order();
+    order.reverse();
+    order
+        .into_iter()
+        .map(|address| Action {
+            differences: diff::between(&body(&deleted[&address]), &Value::Object(serde_json::Map::new())),
+            address,
+            action: ActionKind::Delete,
+            from: None,
+            taken_from: None,
+            document: None,
+        })
+        .collect()
+}
+
+/// A delete and a create of the same content are probably a rename that was not said.
+fn rename_hints(actions: &[Action], deleted: &Catalog, desired: &Desired) -> Vec<String> {
+    let mut hints = Vec::new();
+    let mut used = BTreeSet::new();
+    for action in actions.iter().filter(|action| action.action == ActionKind::Create) {
+        let address = &action.address;
+        let spec = &desired.resources[address].spec;
+        let same = deleted.iter().find(|(old, resource)| {
+            old.kind == address.kind
+                && old.project == address.project
+                && resource.spec == *spec
+                && !used.contains(*old)
+        });
+        if let Some((old, _)) = same {
+            used.insert(old);
+            hints.push(format!(
+                "{old} is deleted and {address} created with the same spec: to rename it and keep its history, add `renamed_from: {}` to the metadata of {address}",
+                old.name
+            ));
+        }
+    }
+    hints
+}
+
+/// The heads that the plan depends on: what it changes, and what the result refers to.
+fn pins(
+    actions: &[Action],
+    edges: &BTreeMap<&Address, Vec<Reference>>,
+    snapshot: &Snapshot,
+) -> BTreeMap<Address, Option<Pin>> {
+    let mut pins = BTreeMap::new();
+    let mut pin = |address: &Address| {
+        pins.insert(address.clone(), snapshot.heads.get(address).map(Pin::from));
+    };
+    for action in actions.iter().filter(|action| action.action != ActionKind::NoOp) {
+        pin(&action.address);
+        action.from.iter().for_each(&mut pin);
+        for reference in edges.get(&action.address).into_iter().flatten() {
+            reference.candidates.iter().for_each(&mut pin);
+        }
+    }
+    pins
+}
+
+/// The fingerprint of what a plan does and what follows from it.
+fn fingerprint(plan: &Plan) -> Fingerprint {
+    let actions: Vec<&Action> = plan.changes().collect();
+    let content = serde_json::json!({
+        "owner": plan.owner,
+        "lineage": plan.base.lineage,
+        "actions": actions,
+        "findings": plan.findings,
+        "reach": plan.reach,
+        "pins": plan.pins.iter().map(|(address, pin)| (address.to_string(), pin)).collect::<BTreeMap<_, _>>(),
+    });
+    let mut text = String::new();
+    canonical::write(&content, &mut text);
+    Fingerprint::of_plan(&text)
+}

@@ -1,0 +1,12 @@
+//! Policy: who may reach which secret, and which consequences of a change somebody should accept knowingly.
+//!
+//! Pure functions of a catalog of resources. What they over-estimate is the reach, never the protection:
+//! two patterns of branches that may have a branch in common count as if they had.
+
+mod finding;
+mod pattern;
+mod reach;
+
+pub use finding::{CODES, Finding, findings};
+pub use pattern::glob_matches;
+pub use reach::{ReachRow, reach};

@@ -1,0 +1,383 @@
+//! Findings: consequences of a change that somebody should accept knowingly, each with a stable code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::ReachRow;
+use super::pattern::glob_matches;
+use super::reach::{layers, profile_of};
+use crate::address::Address;
+use crate::config::{
+    Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, ProfileSecrets, Protection, Source, Spec,
+    TrustAction, TrustRule,
+};
+
+/// The codes there are, with what each means; docs/findings.md has an entry for each.
+pub const CODES: [(&str, &str); 6] = [
+    ("RX101", "a secret can be reached in a new way"),
+    ("RX102", "trust was raised"),
+    ("RX103", "a protection was removed or weakened"),
+    ("RX104", "a worker pool was opened to a profile without secrets"),
+    ("RX106", "what runs in a job that reaches a secret changed, or can change without an apply"),
+    ("RX201", "a secret is deleted while a policy still grants it"),
+];
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// Its code.
+    pub code: String,
+    /// The resource that it is about.
+    pub subject: Address,
+    /// What follows, in a sentence.
+    pub message: String,
+    /// Particulars, one a line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// What a change from one catalog to another brings about, in the order of codes.
+pub fn findings(
+    before: &Catalog,
+    after: &Catalog,
+    reach_before: &BTreeSet<ReachRow>,
+    reach_after: &BTreeSet<ReachRow>,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    new_reach(reach_before, reach_after, &mut found);
+    raised_profiles(before, after, &mut found);
+    raised_trust(before, after, &mut found);
+    lost_protection(before, after, &mut found);
+    opened_pools(before, after, &mut found);
+    changed_code(before, after, reach_before, reach_after, &mut found);
+    deleted_secrets(before, after, &mut found);
+    found.sort();
+    found
+}
+
+fn finding(code: &str, subject: &Address, message: String, details: Vec<String>) -> Finding {
+    debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is documented");
+    Finding { code: code.to_owned(), subject: subject.clone(), message, details }
+}
+
+fn snake<T: Serialize>(value: T) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn new_reach(before: &BTreeSet<ReachRow>, after: &BTreeSet<ReachRow>, found: &mut Vec<Finding>) {
+    let mut groups: BTreeMap<(&Address, &Address, &str), Vec<String>> = BTreeMap::new();
+    for row in after.difference(before) {
+        let branch = if row.branch == "**" { "any branch".to_owned() } else { row.branch.clone() };
+        let detail = format!(
+            "on {} of {branch}, code from {}, profile {}",
+            row.event.as_str(),
+            snake(row.origin),
+            row.profile
+        );
+        groups.entry((&row.secret, &row.pipeline, &row.job)).or_default().push(detail);
+    }
+    for ((secret, pipeline, job), details) in groups {
+        let message = format!("{secret} can be reached in a new way by job {job} of {pipeline}");
+        found.push(finding("RX101", pipeline, message, details));
+    }
+}
+
+fn raised_profiles(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for (address, resource) in after {
+        let Spec::ExecutionProfile(new) = &resource.spec else { continue };
+        let Some(old) = profile_of(before, &address.name) else { continue };
+        let details = widened(&old, new);
+        if !details.is_empty() {
+            found.push(finding("RX102", address, format!("{address} allows more than before"), details));
+        }
+    }
+}
+
+fn widened(old: &ExecutionProfileSpec, new: &ExecutionProfileSpec) -> Vec<String> {
+    let mut details = Vec::new();
+    let mut check = |wider: bool, what: &str| {
+        if wider {
+            details.push(what.to_owned());
+        }
+    };
+    check(new.secrets > old.secrets, "secrets: none → granted");
+    check(new.root && !old.root, "root");
+    check(above(old.max_timeout, new.max_timeout), "a longer timeout");
+    let (old_limits, new_limits) = (old.limits.unwrap_or_default(), new.limits.unwrap_or_default());
+    check(above(old_limits.cpu, new_limits.cpu), "more cpu");
+    check(above(old_limits.memory, new_limits.memory), "more memory");
+    check(above(old_limits.disk, new_limits.disk), "more disk");
+    check(above(old_limits.pids, new_limits.pids), "more processes");
+    check(more(&old.capabilities, &new.capabilities), "more capabilities");
+    check(more(&old.devices, &new.devices), "more devices");
+    check(opened(&old.pools, &new.pools), "more pools");
+    check(opened(&old.networks, &new.networks), "more networks");
+    check(opened(&old.images, &new.images), "more images");
+    check(old.require_digest && !new.require_digest, "images without a digest");
+    check(new.bare_images && !old.bare_images, "images without our runner");
+    details
+}
+
+/// Whether a bound is higher or gone.
+fn above<T: PartialOrd>(old: Option<T>, new: Option<T>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => new > old,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+fn more<T: PartialEq>(old: &[T], new: &[T]) -> bool {
+    new.iter().any(|item| !old.contains(item))
+}
+
+/// As [`more`], for lists that mean everything when they are empty.
+fn opened<T: PartialEq>(old: &[T], new: &[T]) -> bool {
+    !old.is_empty() && (new.is_empty() || more(old, new))
+}
+
+fn raised_trust(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for (address, resource) in after {
+        let Spec::TrustPolicy(new) = &resource.spec else { continue };
+        let old = match before.get(address).map(|resource| &resource.spec) {
+            Some(Spec::TrustPolicy(old)) => Some(old),
+            _ => None,
+        };
+        let permissive = |rule: &&TrustRule| rule.action > TrustAction::Refuse || rule.head_configuration;
+        let wider_projects = old.is_some_and(|old| more(&old.projects, &new.projects));
+        let mut details: Vec<String> = new
+            .rules
+            .iter()
+            .filter(permissive)
+            .filter(|rule| wider_projects || old.is_none_or(|old| !old.rules.contains(rule)))
+            .map(described)
+            .collect();
+        // The first rule that matches decides, so one less may let a later one decide.
+        let lost = old
+            .into_iter()
+            .flat_map(|old| &old.rules)
+            .filter(|rule| rule.action < TrustAction::Run && !new.rules.contains(rule));
+        details.extend(lost.map(|rule| format!("no longer: {}", described(rule))));
+        if old.is_some_and(|old| {
+            old.rules != new.rules && details.is_empty() && old.rules.len() == new.rules.len()
+        }) {
+            details.push("the rules stand in another order, and the first that matches decides".to_owned());
+        }
+        if !details.is_empty() {
+            let message = format!("{address} may trust more than before");
+            found.push(finding("RX102", address, message, details));
+        }
+    }
+    for (address, resource) in before {
+        if let Spec::TrustPolicy(old) = &resource.spec
+            && !after.contains_key(address)
+            && old.rules.iter().any(|rule| rule.action < TrustAction::Run)
+        {
+            let message = format!("{address} is deleted, and what it held back is decided elsewhere");
+            found.push(finding("RX102", address, message, Vec::new()));
+        }
+    }
+}
+
+fn described(rule: &TrustRule) -> String {
+    let list =
+        |items: Vec<String>, all: &str| if items.is_empty() { all.to_owned() } else { items.join(", ") };
+    let events = list(rule.events.iter().map(|event| event.as_str().to_owned()).collect(), "any event");
+    let origins = list(rule.origins.iter().map(snake).collect(), "anywhere");
+    let profile = rule.profile.as_deref().map(|name| format!(", profile {name}")).unwrap_or_default();
+    let actors = if rule.actors.is_some() { ", by some" } else { ", by anybody" };
+    let head = if rule.head_configuration { ", with its own configuration" } else { "" };
+    format!("{} for {events} from {origins}{actors}{profile}{head}", snake(rule.action))
+}
+
+fn lost_protection(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for (address, old) in before {
+        let new = after.get(address);
+        if old.metadata.deletion_policy == DeletionPolicy::Protect
+            && new.is_some_and(|new| new.metadata.deletion_policy == DeletionPolicy::Allow)
+        {
+            let message = format!("{address} is no longer protected from deletion");
+            found.push(finding("RX103", address, message, Vec::new()));
+        }
+        let details = match (&old.spec, new.map(|new| &new.spec)) {
+            (Spec::Environment(old), Some(Spec::Environment(new))) => {
+                weakened(old.protection.as_ref(), new.protection.as_ref())
+            }
+            (Spec::Environment(old), _) => weakened(old.protection.as_ref(), None),
+            (Spec::SecretPolicy(old), Some(Spec::SecretPolicy(new))) => {
+                let lost = old.deny.iter().filter(|grant| !new.deny.contains(grant));
+                lost.map(|grant| format!("no longer denied: {}", grant.secrets.join(", "))).collect()
+            }
+            (Spec::SecretPolicy(old), _) => old
+                .deny
+                .iter()
+                .map(|grant| format!("no longer denied: {}", grant.secrets.join(", ")))
+                .collect(),
+            (Spec::Pipeline(old), Some(Spec::Pipeline(new))) => {
+                let lost = old.jobs.iter().filter_map(|(name, job)| {
+                    let environment = job.deploys_to.as_ref()?;
+                    let now = new.jobs.get(name)?;
+                    (now.deploys_to.as_ref() != Some(environment)).then(|| {
+                        format!("job {name} no longer obeys the protection of Environment {environment}")
+                    })
+                });
+                lost.collect()
+            }
+            _ => Vec::new(),
+        };
+        if !details.is_empty() {
+            found.push(finding("RX103", address, format!("{address} protects less than before"), details));
+        }
+    }
+}
+
+fn weakened(old: Option<&Protection>, new: Option<&Protection>) -> Vec<String> {
+    let Some(old) = old else { return Vec::new() };
+    let Some(new) = new else { return vec!["its protection is gone".to_owned()] };
+    let mut details = Vec::new();
+    if opened(&old.branches, &new.branches) {
+        details.push("more branches may be deployed".to_owned());
+    }
+    if !old.approvers.is_empty() && (new.approvers.is_empty() || more(&old.approvers, &new.approvers)) {
+        details.push("more people may approve, or nobody need".to_owned());
+    }
+    if old.wait > new.wait {
+        details.push("a shorter wait".to_owned());
+    }
+    if old.exclusive && !new.exclusive {
+        details.push("several deployments at a time".to_owned());
+    }
+    details
+}
+
+fn opened_pools(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for (address, resource) in after {
+        let Spec::WorkerPool(new) = &resource.spec else { continue };
+        let Some(Spec::WorkerPool(old)) = before.get(address).map(|resource| &resource.spec) else {
+            continue;
+        };
+        let admits = |catalog: &Catalog, profiles: &Option<Vec<String>>| -> BTreeSet<String> {
+            let named = catalog.keys().filter(|key| key.kind == Kind::ExecutionProfile).map(|key| &key.name);
+            let all = named.cloned().chain(crate::reference::BUILT_IN_PROFILES.map(str::to_owned));
+            all.filter(|name| profiles.as_ref().is_none_or(|profiles| profiles.contains(name)))
+                .filter(|name| profile_of(catalog, name).is_some_and(|p| p.secrets == ProfileSecrets::None))
+                .collect()
+        };
+        // A profile that is new is admitted by an open pool as before; the pool itself must have changed.
+        let old_admits = admits(after, &old.profiles);
+        let details: Vec<String> = admits(after, &new.profiles).difference(&old_admits).cloned().collect();
+        if !details.is_empty() {
+            let message = format!("{address} is opened to a profile without secrets");
+            found.push(finding("RX104", address, message, details));
+        }
+    }
+}
+
+fn changed_code(
+    before: &Catalog,
+    after: &Catalog,
+    reach_before: &BTreeSet<ReachRow>,
+    reach_after: &BTreeSet<ReachRow>,
+    found: &mut Vec<Finding>,
+) {
+    let jobs = |rows: &BTreeSet<ReachRow>| -> BTreeSet<(Address, String)> {
+        rows.iter().map(|row| (row.pipeline.clone(), row.job.clone())).collect()
+    };
+    let had = jobs(reach_before);
+    for (pipeline, name) in jobs(reach_after) {
+        let Some(new) = code(after, &pipeline, &name) else { continue };
+        let old = code(before, &pipeline, &name).filter(|_| had.contains(&(pipeline.clone(), name.clone())));
+        let mut details: Vec<String> = match &old {
+            Some(old) => old
+                .parts
+                .iter()
+                .filter(|(part, value)| new.parts[*part] != **value)
+                .map(|(part, _)| format!("its {part} changed"))
+                .collect(),
+            None => Vec::new(),
+        };
+        let known = old.map(|old| old.mutable).unwrap_or_default();
+        details.extend(new.mutable.difference(&known).cloned());
+        if !details.is_empty() {
+            let message =
+                format!("job {name} of {pipeline}, which reaches a secret, runs other code or may come to");
+            found.push(finding("RX106", &pipeline, message, details));
+        }
+    }
+}
+
+/// What a job runs, by part, and which of it can change without an apply.
+struct Code {
+    parts: BTreeMap<&'static str, serde_json::Value>,
+    mutable: BTreeSet<String>,
+}
+
+fn code(catalog: &Catalog, pipeline: &Address, name: &str) -> Option<Code> {
+    let Spec::Pipeline(spec) = &catalog.get(pipeline)?.spec else { return None };
+    let project = match pipeline.project.as_deref() {
+        Some(name) => match &catalog.get(&Address::new(Kind::Project, None, name))?.spec {
+            Spec::Project(project) => Some(project),
+            _ => None,
+        },
+        None => None,
+    };
+    let layers = layers(catalog, pipeline.project.as_deref(), spec.jobs.get(name)?);
+    let first = |field: fn(&Job) -> Option<serde_json::Value>| layers.iter().find_map(|job| field(job));
+    let json = |value: Option<serde_json::Value>| value.unwrap_or_default();
+    let image = first(|job| job.image.clone().map(Into::into));
+    let ci_source = layers.iter().find_map(|job| job.ci_source.as_ref());
+    let ci_source = ci_source.or_else(|| project.and_then(|project| project.ci_source.as_ref()));
+    let source = layers.iter().find_map(|job| job.source.as_ref());
+    let parameters: Vec<_> = layers.iter().map(|job| serde_json::json!(job.parameters)).collect();
+    let mut mutable = BTreeSet::new();
+    if let Some(image) = image.as_ref().and_then(serde_json::Value::as_str)
+        && !image.contains("@sha256:")
+    {
+        mutable.insert(format!("its image {image} is named without a digest"));
+    }
+    if let Some(ci_source) = ci_source.filter(|source| !pinned(source)) {
+        let at = ci_source.reference.as_deref().unwrap_or("the default branch");
+        mutable.insert(format!("its CI source follows {at}"));
+    }
+    let code = [
+        ("image", json(image)),
+        ("command", json(first(|job| job.command.as_ref().map(|command| serde_json::json!(command))))),
+        ("steps", json(first(|job| (!job.steps.is_empty()).then(|| serde_json::json!(job.steps))))),
+        ("CI source", serde_json::json!(ci_source)),
+        ("source", serde_json::json!(source)),
+        ("template parameters", parameters.into()),
+    ];
+    Some(Code { parts: code.into_iter().collect(), mutable })
+}
+
+/// Whether a source can only ever be the same content.
+fn pinned(source: &Source) -> bool {
+    let commit = source.reference.as_deref().is_some_and(|reference| {
+        matches!(reference.len(), 40 | 64) && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    source.none || commit || source.checksum.is_some()
+}
+
+fn deleted_secrets(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for secret in before.keys().filter(|key| key.kind == Kind::Secret && !after.contains_key(key)) {
+        let mut details = Vec::new();
+        for (address, resource) in after {
+            let Spec::SecretPolicy(policy) = &resource.spec else { continue };
+            for grant in &policy.allow {
+                let in_scope = secret.project.as_deref().is_none_or(|project| project == grant.to.project);
+                if in_scope && grant.secrets.iter().any(|pattern| glob_matches(pattern, &secret.name)) {
+                    details.push(format!("{address} grants {}", grant.secrets.join(", ")));
+                }
+            }
+        }
+        details.dedup();
+        if !details.is_empty() {
+            let message = format!("{secret} is deleted while a policy still grants it");
+            found.push(finding("RX201", secret, message, details));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

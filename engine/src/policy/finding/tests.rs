@@ -1,0 +1,168 @@
+#![allow(clippy::needless_pass_by_value, reason = "specs are written in place")]
+
+use serde_json::json;
+
+use super::*;
+use crate::config::{Kind, Resource};
+use crate::plan::tests::{applied, desired, plan, resource};
+
+fn codes(before: Vec<Resource>, after: Vec<Resource>) -> Vec<String> {
+    let plan = plan(&desired(after), &applied(before));
+    plan.findings.into_iter().map(|finding| finding.code).collect()
+}
+
+/// A project whose pipeline reaches a secret on a push to main, with an image that cannot move.
+fn world() -> BTreeMap<&'static str, Resource> {
+    BTreeMap::from([
+        ("project", resource(Kind::Project, "web", json!({}))),
+        ("secret", resource(Kind::Secret, "deploy/key", json!({}))),
+        ("pipeline", pipeline(json!([{"event": "push", "branches": ["main"]}]), "make")),
+        ("policy", policy(json!({"events": ["push"], "branches": ["main"], "origins": ["base"]}))),
+    ])
+}
+
+fn pipeline(triggers: serde_json::Value, command: &str) -> Resource {
+    let image = format!("debian@sha256:{}", "0".repeat(64));
+    let job = json!({"image": image, "command": command, "secrets": {"KEY": "deploy/key"}});
+    resource(Kind::Pipeline, "web/ci", json!({"triggers": triggers, "jobs": {"deploy": job}}))
+}
+
+fn policy(when: serde_json::Value) -> Resource {
+    let allow = json!([{"secrets": ["deploy/*"], "to": {"project": "web"}, "when": when}]);
+    resource(Kind::SecretPolicy, "deploy", json!({"allow": allow}))
+}
+
+fn all(world: &BTreeMap<&'static str, Resource>) -> Vec<Resource> {
+    world.values().cloned().collect()
+}
+
+/// The codes of a change of one resource of the world.
+fn changed(name: &'static str, resource: Resource) -> Vec<String> {
+    let mut after = world();
+    after.insert(name, resource);
+    codes(all(&world()), all(&after))
+}
+
+#[test]
+fn each_code_is_documented() {
+    let docs = include_str!("../../../../docs/findings.md");
+    for (code, _) in CODES {
+        assert!(docs.contains(&format!("\n## {code} ")), "docs/findings.md has no entry for {code}");
+    }
+    assert_eq!(docs.matches("\n## RX").count(), CODES.len());
+}
+
+#[test]
+fn a_first_apply_shows_what_can_be_reached() {
+    assert_eq!(codes(vec![], all(&world())), ["RX101"]);
+}
+
+#[test]
+fn a_grant_to_another_event_branch_or_origin_is_found() {
+    for when in [
+        json!({"events": ["push", "manual"], "branches": ["main"]}),
+        json!({"events": ["push"], "branches": ["main"], "origins": ["base", "unverified"]}),
+    ] {
+        assert_eq!(changed("policy", policy(when.clone())), ["RX101"], "{when}");
+    }
+    // The trigger and the grant both bound the branches.
+    assert_eq!(changed("policy", policy(json!({"events": ["push"]}))), Vec::<String>::new());
+    let wide = pipeline(json!([{"event": "push"}]), "make");
+    assert_eq!(changed("pipeline", wide), Vec::<String>::new());
+    let pull = pipeline(json!([{"event": "push", "branches": ["main"]}, {"event": "pull_request"}]), "make");
+    assert_eq!(changed("pipeline", pull), Vec::<String>::new(), "no grant speaks of pull requests");
+}
+
+#[test]
+fn fork_code_that_reaches_a_secret_is_found() {
+    let mut before = world();
+    before.insert("pipeline", pipeline(json!([{"event": "pull_request"}]), "make"));
+    let mut after = before.clone();
+    after.insert("policy", policy(json!({"events": ["pull_request"], "origins": ["fork"]})));
+    assert_eq!(codes(all(&before), all(&after)), ["RX101"]);
+}
+
+#[test]
+fn a_profile_without_secrets_reaches_nothing_and_widening_it_is_found() {
+    let mut before = world();
+    before.insert("project", resource(Kind::Project, "web", json!({"default_profile": "untrusted"})));
+    assert_eq!(codes(vec![], all(&before)), Vec::<String>::new());
+    let mut after = before.clone();
+    after.insert("profile", resource(Kind::ExecutionProfile, "untrusted", json!({"secrets": "granted"})));
+    assert_eq!(codes(all(&before), all(&after)), ["RX101", "RX102"]);
+}
+
+#[test]
+fn a_denial_takes_reach_away_and_its_loss_is_found() {
+    let mut before = world();
+    let allow = json!([{"secrets": ["deploy/*"], "to": {"project": "web"}}]);
+    let deny = json!([{"secrets": ["deploy/key"], "to": {"project": "web"}}]);
+    before.insert("policy", resource(Kind::SecretPolicy, "deploy", json!({"allow": allow, "deny": deny})));
+    assert_eq!(codes(vec![], all(&before)), Vec::<String>::new());
+    assert_eq!(codes(all(&before), all(&world())), ["RX101", "RX103"]);
+}
+
+#[test]
+fn changed_or_movable_code_beside_a_secret_is_found() {
+    let push = json!([{"event": "push", "branches": ["main"]}]);
+    assert_eq!(changed("pipeline", pipeline(push, "make evil")), ["RX106"]);
+    let movable = json!({"ci_source": {"git": "https://example.com/ci.git", "ref": "main"}});
+    assert_eq!(changed("project", resource(Kind::Project, "web", movable)), ["RX106"]);
+}
+
+#[test]
+fn a_secret_taken_from_a_template_counts() {
+    let mut world = world();
+    let job = json!({"image": "debian:12", "command": "x", "environment": {"KEY": "${secret:deploy/key}"}});
+    world.insert("template", resource(Kind::JobTemplate, "t", json!({"job": job})));
+    let uses = json!({"triggers": [{"event": "push"}], "jobs": {"deploy": {"template": "t"}}});
+    world.insert("pipeline", resource(Kind::Pipeline, "web/ci", uses));
+    assert_eq!(codes(vec![], all(&world)), ["RX101", "RX106"]);
+}
+
+#[test]
+fn a_secret_deleted_while_granted_is_found() {
+    let job = json!({"image": "debian:12", "command": "x"});
+    let mut after = world();
+    after.insert("pipeline", resource(Kind::Pipeline, "web/ci", json!({"jobs": {"deploy": job}})));
+    after.remove("secret");
+    assert_eq!(codes(all(&world()), all(&after)), ["RX201"]);
+}
+
+#[test]
+fn lost_protection_is_found() {
+    let with = |spec| vec![resource(Kind::Environment, "production", spec)];
+    let protected = json!({"protection": {"branches": ["main"], "approvers": ["team:ops"], "wait": "10m"}});
+    for weaker in [
+        json!({}),
+        json!({"protection": {"branches": ["main", "dev"], "approvers": ["team:ops"], "wait": "10m"}}),
+        json!({"protection": {"branches": ["main"], "wait": "10m"}}),
+        json!({"protection": {"branches": ["main"], "approvers": ["team:ops"], "wait": "1m"}}),
+    ] {
+        assert_eq!(codes(with(protected.clone()), with(weaker.clone())), ["RX103"], "{weaker}");
+        assert_eq!(codes(with(weaker), with(protected.clone())), Vec::<String>::new());
+    }
+    let mut kept = with(protected);
+    kept[0].metadata.deletion_policy = DeletionPolicy::Protect;
+    let mut free = kept.clone();
+    free[0].metadata.deletion_policy = DeletionPolicy::Allow;
+    assert_eq!(codes(kept, free), ["RX103"]);
+}
+
+#[test]
+fn an_opened_pool_is_found() {
+    let with = |spec| vec![resource(Kind::WorkerPool, "big", spec)];
+    let closed = json!({"profiles": ["trusted"]});
+    assert_eq!(codes(with(closed.clone()), with(json!({}))), ["RX104"]);
+    assert_eq!(codes(with(closed.clone()), with(json!({"profiles": ["trusted", "untrusted"]}))), ["RX104"]);
+    assert_eq!(codes(with(json!({})), with(closed)), Vec::<String>::new());
+}
+
+#[test]
+fn a_trust_rule_that_lets_more_run_is_found() {
+    let with = |rules| vec![resource(Kind::TrustPolicy, "t", json!({"projects": ["*"], "rules": rules}))];
+    let held = json!([{"events": ["pull_request"], "origins": ["fork"], "action": "require_approval"}]);
+    let open = json!([{"events": ["pull_request"], "origins": ["fork"], "action": "run"}]);
+    assert_eq!(codes(with(held.clone()), with(open)), ["RX102"]);
+    assert_eq!(codes(with(held.clone()), with(held)), Vec::<String>::new());
+}

@@ -1,0 +1,177 @@
+//! The file: opening it, telling ours from others, and bringing its schema up to date.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactorcide_engine::store::StoreError;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use crate::error::Attempt;
+use crate::migrations::{FORMAT, migrator};
+
+/// `PRAGMA application_id` of our files: "Rctr" in ASCII.
+const APPLICATION_ID: i64 = 0x5263_7472;
+
+/// How to use a database.
+#[derive(Clone)]
+pub struct Options {
+    /// How long to wait for another writer.
+    pub lock_timeout: Duration,
+    /// Called once when another writer has kept this one waiting for a second.
+    pub on_wait: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_secs(30), on_wait: None }
+    }
+}
+
+/// One open state file, with the current schema.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) pool: SqlitePool,
+    path: PathBuf,
+    options: Options,
+}
+
+impl Database {
+    /// Opens a state file that exists. `None` where there is none, or nothing was ever written to it.
+    pub async fn open(path: &Path, options: Options) -> Result<Option<Self>, StoreError> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.len() == 0 => Ok(None),
+            Ok(_) => Self::connect(path, options, false).await.map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Access {
+                location: path.display().to_string(),
+                attempt: "read",
+                what: error.to_string(),
+            }),
+        }
+    }
+
+    /// Opens a state file, and makes it where there is none. Its directory must exist.
+    pub async fn create(path: &Path, options: Options) -> Result<Self, StoreError> {
+        Self::connect(path, options, true).await
+    }
+
+    async fn connect(path: &Path, options: Options, create: bool) -> Result<Self, StoreError> {
+        let what = if create && !path.exists() { "created" } else { "read" };
+        let attempt = Attempt { path, what, waited: options.lock_timeout };
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(create)
+            .busy_timeout(options.lock_timeout)
+            .foreign_keys(true)
+            .synchronous(SqliteSynchronous::Full)
+            .statement_cache_capacity(64);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(options.lock_timeout + Duration::from_secs(5))
+            .connect_with(connect)
+            .await
+            .map_err(|error| attempt.failed(error))?;
+        let database = Self { pool, path: path.to_owned(), options };
+        let mut connection = database.pool.acquire().await.map_err(|error| attempt.failed(error))?;
+        database.recognise(&mut connection, attempt).await?;
+        drop(connection);
+        Ok(database)
+    }
+
+    /// Refuses what is not ours, and brings the schema of what is up to date, in one transaction.
+    async fn recognise(
+        &self,
+        connection: &mut SqliteConnection,
+        attempt: Attempt<'_>,
+    ) -> Result<(), StoreError> {
+        let failed = |error| attempt.failed(error);
+        if self.format(connection, attempt).await? == Some(FORMAT) {
+            return Ok(());
+        }
+        let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
+        // Another process may have done it while we waited.
+        if self.format(&mut transaction, attempt).await? == Some(FORMAT) {
+            return Ok(());
+        }
+        migrator().run(&mut *transaction).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => failed(error),
+            other => StoreError::Corrupt {
+                location: self.location(),
+                what: format!("its schema is not what it says: {other}"),
+            },
+        })?;
+        for pragma in
+            [format!("pragma application_id = {APPLICATION_ID}"), format!("pragma user_version = {FORMAT}")]
+        {
+            transaction.execute(AssertSqlSafe(pragma)).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        // Kept in the file. Readers then never wait for a writer. It cannot be set inside a transaction.
+        sqlx::query("pragma journal_mode = wal").execute(connection).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The format of the file; `None` for one that is empty.
+    async fn format(
+        &self,
+        connection: &mut SqliteConnection,
+        attempt: Attempt<'_>,
+    ) -> Result<Option<i64>, StoreError> {
+        let failed = |error| attempt.failed(error);
+        let application: i64 =
+            sqlx::query_scalar("pragma application_id").fetch_one(&mut *connection).await.map_err(failed)?;
+        let format: i64 =
+            sqlx::query_scalar("pragma user_version").fetch_one(&mut *connection).await.map_err(failed)?;
+        let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        match (application, format) {
+            (APPLICATION_ID, format) if format > FORMAT => {
+                Err(StoreError::Newer { location: self.location(), found: format, known: FORMAT })
+            }
+            (APPLICATION_ID, format) => Ok(Some(format)),
+            (0, 0) if tables == 0 => Ok(None),
+            _ => Err(StoreError::Foreign {
+                location: self.location(),
+                what: "it is the SQLite database of another program".to_owned(),
+            }),
+        }
+    }
+
+    /// Begins the one transaction that may write, waiting for its turn.
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        let begin = self.pool.begin_with("begin immediate");
+        tokio::pin!(begin);
+        let begun = tokio::select! {
+            begun = &mut begin => begun,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {
+                if let Some(on_wait) = &self.options.on_wait {
+                    on_wait();
+                }
+                begin.await
+            }
+        };
+        begun.map_err(|error| self.attempt("written").failed(error))
+    }
+
+    /// For turning what SQLite says into our words.
+    pub(crate) fn attempt(&self, what: &'static str) -> Attempt<'_> {
+        Attempt { path: &self.path, what, waited: self.options.lock_timeout }
+    }
+
+    /// Where it is, for people.
+    pub fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Closes it; what is in the write-ahead log goes into the file.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+}

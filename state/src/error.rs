@@ -1,0 +1,46 @@
+//! What SQLite says, in the engine's words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reactorcide_engine::store::StoreError;
+
+/// Primary result codes of SQLite, <https://www.sqlite.org/rescode.html>.
+const BUSY: i32 = 5;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const NOTADB: i32 = 26;
+const PERM: i32 = 3;
+
+/// What was attempted on which file.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) what: &'static str,
+    pub(crate) waited: Duration,
+}
+
+impl Attempt<'_> {
+    pub(crate) fn failed(self, error: sqlx::Error) -> StoreError {
+        let location = self.path.display().to_string();
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .and_then(|code| code.parse::<i32>().ok())
+            .map(|code| code & 0xff);
+        let what = error.as_database_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
+        match code {
+            Some(BUSY) => StoreError::Busy { location, waited: self.waited },
+            Some(FULL) => StoreError::Full { location },
+            Some(CORRUPT) => StoreError::Corrupt { location, what },
+            Some(NOTADB) => StoreError::Foreign { location, what: "it is no SQLite database".to_owned() },
+            Some(READONLY | CANTOPEN | PERM | IOERR) => {
+                StoreError::Access { location, attempt: self.what, what }
+            }
+            _ => StoreError::Backend { location, attempt: self.what, source: Box::new(error) },
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The conformance suite over memory and SQLite.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reactorcide_engine::store::{Lineage, MemoryStore, Store, conformance};
+use reactorcide_state::{Database, Options, SqliteStore};
+
+pub async fn sqlite(directory: &Path) -> SqliteStore {
+    let database = Database::create(&directory.join("state.db"), Options::default()).await.unwrap();
+    SqliteStore::new(database, Lineage("lineage".into()))
+}
+
+fn memory() -> MemoryStore {
+    MemoryStore::new(Lineage("lineage".into()))
+}
+
+macro_rules! over_both {
+    ($($check:ident),* $(,)?) => {$(
+        mod $check {
+            #[tokio::test]
+            async fn memory() {
+                super::conformance::$check(&super::memory()).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                let directory = tempfile::tempdir().unwrap();
+                super::conformance::$check(&super::sqlite(directory.path()).await).await;
+            }
+        }
+    )*};
+}
+
+over_both!(what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn commits_at_once_follow_one_another_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..3 {
+        stores.push(Arc::new(sqlite(directory.path()).await));
+    }
+    conformance::commits_at_once_follow_one_another(stores, 10).await;
+}
+
+#[tokio::test]
+async fn commits_at_once_follow_one_another_in_memory() {
+    let store: Arc<dyn Store> = Arc::new(memory());
+    conformance::commits_at_once_follow_one_another(vec![store.clone(), store], 10).await;
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_when_the_file_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = sqlite(directory.path()).await;
+    store.commit(Box::new(|now| Ok(conformance::creates(now, "c", ["a".into()])))).await.unwrap();
+    let before = store.snapshot().await.unwrap();
+    store.database().clone().close().await;
+    let again = SqliteStore::new(
+        Database::open(&directory.path().join("state.db"), Options::default()).await.unwrap().unwrap(),
+        Lineage("another".into()),
+    );
+    assert_eq!(again.snapshot().await.unwrap(), before);
+}

@@ -1,0 +1,5 @@
+//! The store on SQLite: the engine's conformance suite, and what only a file can do wrong.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod conformance;
+mod file;
