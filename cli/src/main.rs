@@ -1,5 +1,54 @@
-//! placeholder
+//! The `reactorcide` command: reads arguments, calls one command, turns its end into an exit code.
+
+mod commands;
+mod config_files;
+mod exit;
+mod report;
 #[allow(dead_code, reason = "the commands that run jobs use it")]
 mod runner_binary;
+mod settings;
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use exit::{Exit, Failure};
+
+/// Self-hosted CI/CD whose configuration is infrastructure.
+#[derive(Debug, Parser)]
+#[command(name = "reactorcide", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: settings::GlobalArgs,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error).into(),
+    };
+    let settings = settings::Settings::new(arguments.global);
+    settings.color.write_global();
+    match commands::run(arguments.command, &settings) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            report::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Prints what clap has to say. Bad usage is 64, since 2 means "there are changes".
+fn usage(error: &clap::Error) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        let _ = write!(anstream::stderr(), "{}", text.ansi());
+        Exit::Usage
+    } else {
+        let _ = write!(anstream::stdout(), "{}", text.ansi());
+        Exit::Success
+    }
+}

@@ -1,0 +1,22 @@
+//! The commands: one file each. A new one is a module, a variant and an arm here.
+
+mod validate;
+
+use clap::Subcommand;
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration and report every error at once
+    Validate(validate::ValidateArgs),
+}
+
+/// Runs a command.
+pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
+    match command {
+        Command::Validate(arguments) => validate::validate(&arguments, settings),
+    }
+}

@@ -1,0 +1,165 @@
+//! Finds and reads the files of a configuration.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use reactorcide_engine::config::{Configuration, SourceFile};
+use reactorcide_engine::diagnostic::{Diagnostic, Severity};
+use reactorcide_engine::read::{self, InputFile};
+
+use crate::exit::Failure;
+use crate::settings::Settings;
+
+/// One file is read at most this far; the reader then says that it is too large.
+const MAX_BYTES: u64 = read::MAX_FILE_BYTES as u64 + 1;
+/// More files than this are no configuration.
+const MAX_FILES: usize = 50_000;
+/// Directories deeper than this are not looked into.
+const MAX_DEPTH: usize = 32;
+
+/// Reads and checks the configuration that the settings name. What is wrong with it is in the diagnostics.
+pub fn read_configuration(settings: &Settings) -> Result<(Configuration, Vec<Diagnostic>), Failure> {
+    read_directory(&settings.config_directory())
+}
+
+/// Reads and checks the configuration below a directory.
+pub fn read_directory(directory: &Path) -> Result<(Configuration, Vec<Diagnostic>), Failure> {
+    let (files, mut diagnostics) = load(directory)?;
+    let (configuration, found) = read::read(files);
+    diagnostics.extend(found);
+    Ok((configuration, diagnostics))
+}
+
+/// Like [`read_configuration`], for commands that cannot go on with a wrong one: prints every error and warning.
+#[allow(dead_code, reason = "the commands that use a configuration call it")]
+pub fn read_valid(settings: &Settings) -> Result<Configuration, Failure> {
+    let (configuration, diagnostics) = read_configuration(settings)?;
+    crate::report::diagnostics(&diagnostics, &configuration.sources);
+    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
+    if errors > 0 {
+        return Err(Failure::new(format!("the configuration has {}", crate::report::count(errors, "error"))));
+    }
+    Ok(configuration)
+}
+
+/// The sources alone, for whoever prints diagnostics later.
+#[allow(dead_code, reason = "kept beside what makes them")]
+pub fn sources(configuration: &Configuration) -> &[SourceFile] {
+    &configuration.sources
+}
+
+/// The files below a directory, sorted by path, and a diagnostic for each that cannot be read.
+pub fn load(directory: &Path) -> Result<(Vec<InputFile>, Vec<Diagnostic>), Failure> {
+    let metadata = fs::metadata(directory).map_err(|error| no_directory(directory, &error))?;
+    if !metadata.is_dir() {
+        return Err(Failure::new(format!("{} is not a directory", directory.display()))
+            .hint("--config takes the directory that holds the YAML files"));
+    }
+    let mut found = Found { root: directory, open: Vec::new(), files: Vec::new(), diagnostics: Vec::new() };
+    found.walk(directory, 0)?;
+    found.files.sort();
+    if found.files.is_empty() && found.diagnostics.is_empty() {
+        return Err(Failure::new(format!("no .yaml or .yml file in {}", directory.display()))
+            .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
+    }
+    let Found { files: paths, mut diagnostics, .. } = found;
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        match read_file(&path) {
+            Ok(bytes) => files.push(InputFile { path: shown(directory, &path), bytes }),
+            Err(error) => diagnostics.push(unreadable(directory, &path, &error)),
+        }
+    }
+    Ok((files, diagnostics))
+}
+
+fn no_directory(directory: &Path, error: &io::Error) -> Failure {
+    let path = directory.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(format!("there is no directory {path}"))
+            .hint("`reactorcide init` writes a directory to start from; --config DIR names another"),
+        _ => Failure::new(format!("cannot read the directory {path}: {error}")),
+    }
+}
+
+fn unreadable(root: &Path, path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(read::code::UNREADABLE, format!("cannot be read: {error}")).in_file(shown(root, path))
+}
+
+/// A path as people should see it: from the configuration's directory, which is named too where it is not the
+/// current one.
+fn shown(root: &Path, path: &Path) -> String {
+    let _ = root;
+    let text = path.to_string_lossy().replace('\\', "/");
+    text.strip_prefix("./").unwrap_or(&text).to_owned()
+}
+
+/// Only regular files are read, so that a pipe cannot hold us up.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+struct Found<'a> {
+    root: &'a Path,
+    /// The directories that the walk is in, as the file system names them, so that a link cannot go in a circle.
+    open: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Found<'_> {
+    fn walk(&mut self, directory: &Path, depth: usize) -> Result<(), Failure> {
+        let real = match directory.canonicalize() {
+            Ok(real) => real,
+            Err(error) => {
+                self.diagnostics.push(unreadable(self.root, directory, &error));
+                return Ok(());
+            }
+        };
+        if depth > MAX_DEPTH || self.open.contains(&real) {
+            return Ok(());
+        }
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.diagnostics.push(unreadable(self.root, directory, &error));
+                return Ok(());
+            }
+        };
+        self.open.push(real);
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(&entry.path(), depth)?,
+                Err(error) => self.diagnostics.push(unreadable(self.root, directory, &error)),
+            }
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Failure> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
+            return Ok(());
+        }
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if path.is_dir() {
+            // Where a whole repository is the configuration's directory, these are never meant.
+            if name != "target" && name != "node_modules" {
+                self.walk(path, depth + 1)?;
+            }
+        } else if is_yaml {
+            self.files.push(path.to_owned());
+            if self.files.len() > MAX_FILES {
+                return Err(Failure::new(format!("more than {MAX_FILES} files in {}", self.root.display())));
+            }
+        }
+        Ok(())
+    }
+}

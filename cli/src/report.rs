@@ -1,0 +1,108 @@
+//! Shows diagnostics and failures to people: where, the line itself, and what to do.
+
+mod snippet;
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use reactorcide_engine::config::SourceFile;
+use reactorcide_engine::diagnostic::{Diagnostic, Severity};
+use serde_json::{Value, json};
+
+use crate::exit::Failure;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default();
+const FRAME: Style = AnsiColor::Blue.on_default();
+
+/// Prints diagnostics to stderr.
+pub fn diagnostics(diagnostics: &[Diagnostic], sources: &[SourceFile]) {
+    let mut stderr = anstream::stderr().lock();
+    for diagnostic in diagnostics {
+        let _ = write!(stderr, "{}", render(diagnostic, sources));
+    }
+}
+
+/// Prints a failure to stderr.
+pub fn failure(failure: &Failure) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = writeln!(stderr, "{ERROR}error:{ERROR:#} {}", printable(&failure.message));
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(stderr, "{HINT}hint:{HINT:#} {}", printable(hint));
+    }
+}
+
+/// One diagnostic as text with styles, ended by an empty line.
+pub fn render(diagnostic: &Diagnostic, sources: &[SourceFile]) -> String {
+    let (style, word) = match diagnostic.severity {
+        Severity::Error => (ERROR, "error"),
+        Severity::Warning => (WARNING, "warning"),
+    };
+    let mut text =
+        format!("{style}{word}[{}]{style:#}: {}\n", diagnostic.code, printable(&diagnostic.message));
+    match (diagnostic.span, &diagnostic.path) {
+        (Some(span), _) => snippet::write(&mut text, span, None, style, sources),
+        (None, Some(path)) => {
+            let _ = writeln!(text, " {FRAME}-->{FRAME:#} {}", printable(path));
+        }
+        (None, None) => {}
+    }
+    for (span, label) in &diagnostic.related {
+        snippet::write(&mut text, *span, Some(label), FRAME, sources);
+    }
+    if let Some(hint) = &diagnostic.hint {
+        let _ = writeln!(text, "{HINT}hint:{HINT:#} {}", printable(hint));
+    }
+    text.push('\n');
+    text
+}
+
+/// One diagnostic as JSON: lines and columns are counted from 1, columns in characters.
+pub fn to_json(diagnostic: &Diagnostic, sources: &[SourceFile]) -> Value {
+    let place = |span: reactorcide_engine::diagnostic::Span| {
+        sources.get(span.source as usize).map(|source| {
+            let (start, end) = (source.place(span.start), source.place(span.end));
+            json!({
+                "file": source.path,
+                "line": start.line, "column": start.column,
+                "end_line": end.line, "end_column": end.column,
+            })
+        })
+    };
+    let related: Vec<Value> = diagnostic
+        .related
+        .iter()
+        .map(|(span, label)| json!({"message": label, "place": place(*span)}))
+        .collect();
+    let at = diagnostic.span.and_then(place);
+    json!({
+        "severity": diagnostic.severity,
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "place": at.or_else(|| diagnostic.path.as_ref().map(|path| json!({"file": path}))),
+        "related": related,
+        "hint": diagnostic.hint,
+    })
+}
+
+/// A number with its noun: `1 error`, `2 errors`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A text that cannot steer a terminal: control characters and those that turn the direction of writing are
+/// shown as `\u{…}`.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        if character.is_control() || turns {
+            let _ = write!(shown, "{}", character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
