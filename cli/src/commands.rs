@@ -1,5 +1,6 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
+mod schema;
 mod validate;
 
 use clap::Subcommand;
@@ -12,11 +13,14 @@ use crate::settings::Settings;
 pub enum Command {
     /// Check the configuration and report every error at once
     Validate(validate::ValidateArgs),
+    /// Print the JSON Schemas of the configuration language
+    Schema(schema::SchemaArgs),
 }
 
 /// Runs a command.
 pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
     match command {
         Command::Validate(arguments) => validate::validate(&arguments, settings),
+        Command::Schema(arguments) => schema::schema(&arguments),
     }
 }

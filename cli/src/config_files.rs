@@ -4,49 +4,47 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use reactorcide_engine::config::{Configuration, SourceFile};
+use reactorcide_engine::config::Configuration;
 use reactorcide_engine::diagnostic::{Diagnostic, Severity};
-use reactorcide_engine::read::{self, InputFile};
+use reactorcide_engine::read::{self, Budget, InputFile, Reading};
 
 use crate::exit::Failure;
 use crate::settings::Settings;
 
-/// One file is read at most this far; the reader then says that it is too large.
-const MAX_BYTES: u64 = read::MAX_FILE_BYTES as u64 + 1;
+/// The code of a file or directory that cannot be read.
+const UNREADABLE: &str = "RC1000";
 /// More files than this are no configuration.
 const MAX_FILES: usize = 50_000;
 /// Directories deeper than this are not looked into.
 const MAX_DEPTH: usize = 32;
 
 /// Reads and checks the configuration that the settings name. What is wrong with it is in the diagnostics.
-pub fn read_configuration(settings: &Settings) -> Result<(Configuration, Vec<Diagnostic>), Failure> {
+pub fn read_configuration(settings: &Settings) -> Result<Reading, Failure> {
     read_directory(&settings.config_directory())
 }
 
 /// Reads and checks the configuration below a directory.
-pub fn read_directory(directory: &Path) -> Result<(Configuration, Vec<Diagnostic>), Failure> {
-    let (files, mut diagnostics) = load(directory)?;
-    let (configuration, found) = read::read(files);
-    diagnostics.extend(found);
-    Ok((configuration, diagnostics))
+pub fn read_directory(directory: &Path) -> Result<Reading, Failure> {
+    let (files, unreadable) = load(directory)?;
+    let mut reading = read::read(files, &Budget::default());
+    if !unreadable.is_empty() {
+        // What refers to a resource of a file that nobody could read would be reported as wrong.
+        reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");
+    }
+    reading.diagnostics.splice(0..0, unreadable);
+    Ok(reading)
 }
 
 /// Like [`read_configuration`], for commands that cannot go on with a wrong one: prints every error and warning.
 #[allow(dead_code, reason = "the commands that use a configuration call it")]
 pub fn read_valid(settings: &Settings) -> Result<Configuration, Failure> {
-    let (configuration, diagnostics) = read_configuration(settings)?;
+    let Reading { configuration, diagnostics } = read_configuration(settings)?;
     crate::report::diagnostics(&diagnostics, &configuration.sources);
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     if errors > 0 {
         return Err(Failure::new(format!("the configuration has {}", crate::report::count(errors, "error"))));
     }
     Ok(configuration)
-}
-
-/// The sources alone, for whoever prints diagnostics later.
-#[allow(dead_code, reason = "kept beside what makes them")]
-pub fn sources(configuration: &Configuration) -> &[SourceFile] {
-    &configuration.sources
 }
 
 /// The files below a directory, sorted by path, and a diagnostic for each that cannot be read.
@@ -67,8 +65,8 @@ pub fn load(directory: &Path) -> Result<(Vec<InputFile>, Vec<Diagnostic>), Failu
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         match read_file(&path) {
-            Ok(bytes) => files.push(InputFile { path: shown(directory, &path), bytes }),
-            Err(error) => diagnostics.push(unreadable(directory, &path, &error)),
+            Ok(bytes) => files.push(InputFile { path: shown(&path), bytes }),
+            Err(error) => diagnostics.push(unreadable(&path, &error)),
         }
     }
     Ok((files, diagnostics))
@@ -83,15 +81,13 @@ fn no_directory(directory: &Path, error: &io::Error) -> Failure {
     }
 }
 
-fn unreadable(root: &Path, path: &Path, error: &io::Error) -> Diagnostic {
-    Diagnostic::error(read::code::UNREADABLE, format!("cannot be read: {error}")).in_file(shown(root, path))
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(UNREADABLE, format!("cannot be read: {error}")).in_file(shown(path))
 }
 
-/// A path as people should see it: from the configuration's directory, which is named too where it is not the
-/// current one.
-fn shown(root: &Path, path: &Path) -> String {
-    let _ = root;
-    let text = path.to_string_lossy().replace('\\', "/");
+/// A path as people should see it: as they would type it here, so that an editor can follow it.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
     text.strip_prefix("./").unwrap_or(&text).to_owned()
 }
 
@@ -100,8 +96,10 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    // One byte more than the reader takes, so that it can say that the file is too large.
+    let limit = u64::try_from(Budget::default().bytes).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -118,7 +116,7 @@ impl Found<'_> {
         let real = match directory.canonicalize() {
             Ok(real) => real,
             Err(error) => {
-                self.diagnostics.push(unreadable(self.root, directory, &error));
+                self.diagnostics.push(unreadable(directory, &error));
                 return Ok(());
             }
         };
@@ -128,7 +126,7 @@ impl Found<'_> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                self.diagnostics.push(unreadable(self.root, directory, &error));
+                self.diagnostics.push(unreadable(directory, &error));
                 return Ok(());
             }
         };
@@ -136,7 +134,7 @@ impl Found<'_> {
         for entry in entries {
             match entry {
                 Ok(entry) => self.entry(&entry.path(), depth)?,
-                Err(error) => self.diagnostics.push(unreadable(self.root, directory, &error)),
+                Err(error) => self.diagnostics.push(unreadable(directory, &error)),
             }
         }
         self.open.pop();

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use exit::{Exit, Failure};
+use exit::Exit;
 
 /// Self-hosted CI/CD whose configuration is infrastructure.
 #[derive(Debug, Parser)]

@@ -16,6 +16,7 @@ mod role_binding;
 mod schedule;
 mod secret;
 mod secret_policy;
+mod source_file;
 mod step;
 mod trust_policy;
 pub mod value;
@@ -33,6 +34,7 @@ pub use role_binding::*;
 pub use schedule::*;
 pub use secret::*;
 pub use secret_policy::*;
+pub use source_file::*;
 pub use step::*;
 pub use trust_policy::*;
 pub use worker_pool::*;
@@ -158,15 +160,6 @@ specs! {
 
 /// Identifies one file of a configuration: its index in [`Configuration::sources`].
 pub type SourceId = u32;
-
-/// One file that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its path as people should see it: relative to the configuration's directory, with `/`.
-    pub path: String,
-    /// Its content.
-    pub text: String,
-}
 
 /// Where the parts of one document are: JSON pointers from the document's root to spans.
 ///

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use reactorcide_engine::diagnostic::Severity;
+use reactorcide_engine::read::Reading;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
@@ -20,7 +21,7 @@ pub struct ValidateArgs {
 
 /// Checks the configuration. Exit 1 where it has errors; warnings alone are no failure.
 pub fn validate(arguments: &ValidateArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let (configuration, diagnostics) = config_files::read_configuration(settings)?;
+    let Reading { configuration, diagnostics } = config_files::read_configuration(settings)?;
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
     let (resources, files) = (configuration.resources.len(), configuration.sources.len());
@@ -34,7 +35,8 @@ pub fn validate(arguments: &ValidateArgs, settings: &Settings) -> Result<Exit, F
         let _ = writeln!(stdout, "{answer:#}");
     } else {
         report::diagnostics(&diagnostics, &configuration.sources);
-        let also = if warnings > 0 { format!(", {}", report::count(warnings, "warning")) } else { String::new() };
+        let also =
+            if warnings > 0 { format!(", {}", report::count(warnings, "warning")) } else { String::new() };
         if errors == 0 {
             let (resources, files) = (report::count(resources, "resource"), report::count(files, "file"));
             let _ = writeln!(stdout, "ok: {resources} in {files}{also}");

@@ -33,7 +33,8 @@ pub fn write(text: &mut String, span: Span, label: Option<&str>, style: Style, s
     let _ = writeln!(text, "{FRAME}{gutter} |{FRAME:#}");
     let shown = format!("{left}{shown}{right}");
     let _ = writeln!(text, "{FRAME}{number} |{FRAME:#} {}", shown.trim_end());
-    let _ = writeln!(text, "{FRAME}{gutter} |{FRAME:#} {indent}{style}{}{label}{style:#}", "^".repeat(carets));
+    let _ =
+        writeln!(text, "{FRAME}{gutter} |{FRAME:#} {indent}{style}{}{label}{style:#}", "^".repeat(carets));
 }
 
 /// A character that takes one column and cannot steer a terminal.
