@@ -48,13 +48,13 @@ fn find(config: &str, registry: &str) -> Option<DockerCredentials> {
     if username.is_none() && entry.identitytoken.is_none() {
         return None;
     }
-    Some(safe(DockerCredentials {
+    Some(DockerCredentials {
         username,
         password,
         identitytoken: entry.identitytoken,
         serveraddress: Some(server),
         ..Default::default()
-    }))
+    })
 }
 
 fn host_of(server: &str) -> &str {
@@ -63,20 +63,6 @@ fn host_of(server: &str) -> &str {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
         host => host,
     }
-}
-
-/// The client sends these in base64 with `+` and `/`, which the engine cannot read and takes for no credentials.
-/// Some blanks in a field that nobody reads shift the text until neither occurs.
-fn safe(credentials: DockerCredentials) -> DockerCredentials {
-    let shifted = (0..3).map(|blanks| DockerCredentials {
-        email: Some(" ".repeat(blanks)),
-        username: credentials.username.clone(),
-        ..credentials.clone()
-    });
-    let readable = |candidate: &DockerCredentials| {
-        serde_json::to_vec(candidate).is_ok_and(|json| !STANDARD.encode(json).contains(['+', '/']))
-    };
-    shifted.into_iter().find(readable).unwrap_or(credentials)
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use reactorcide_engine::provider::ProviderError;
 
 use super::Connection;
 
 /// Seconds until an answer must begin. Starting a container on a loaded machine takes long.
 const TIMEOUT: u64 = 120;
+const CREDENTIALS: &str = "x-registry-auth";
 
 /// Connects to `host`, or to the first of the usual sockets that answers.
 pub(super) async fn connect(host: Option<&str>) -> Result<Connection, ProviderError> {
@@ -55,7 +56,18 @@ async fn try_one(endpoint: &str) -> Result<Docker, Failure> {
         return Err(Failure::Scheme);
     };
     let docker = docker.map_err(|error| Failure::Other(error.to_string()))?;
+    let docker = docker.with_request_modifier(readable_credentials);
     docker.negotiate_version().await.map_err(|error| Failure::Other(super::errors::with_sources(&error)))
+}
+
+/// The client sends credentials in the standard alphabet of base64. The engine reads the one for URLs, and takes
+/// what has `+` or `/` for no credentials at all.
+fn readable_credentials(mut request: BollardRequest) -> BollardRequest {
+    let header = request.headers().get(CREDENTIALS).and_then(|value| value.to_str().ok());
+    if let Some(Ok(readable)) = header.map(|value| value.replace('+', "-").replace('/', "_").parse()) {
+        request.headers_mut().insert(CREDENTIALS, readable);
+    }
+    request
 }
 
 fn unreachable(failures: &[(String, Failure)]) -> ProviderError {
