@@ -3,7 +3,7 @@
 //! The contract that every provider keeps, and that the conformance suite checks:
 //!
 //! - A container's name is its idempotency key. `create` with a name that exists and is ours returns the
-//!   handle of the existing one; it never makes two.
+//!   handle of the existing one; it never makes two. A name that is another owner's is an error.
 //! - `stop` and `remove` succeed on what is already gone.
 //! - Every object that a provider creates carries the owner's labels, and `list` finds it by them even after
 //!   the process that created it died. Nothing without our labels is ever touched.
@@ -48,10 +48,15 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// without waiting for anything slow: a stalled reader freezes the job.
     async fn attach(&self, id: &ContainerId) -> Result<Attachment, ProviderError>;
 
-    /// Starts it. Starting what runs already is no error.
+    /// Starts it. Starting what runs already is no error; what has ended must not be started again.
     async fn start(&self, id: &ContainerId) -> Result<(), ProviderError>;
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, however often the connection to the engine breaks meanwhile; [`Unreachable`]
+    /// only after the provider's patience is over. May be called before the start and by several at once. What
+    /// is removed meanwhile is [`Missing`], or its exit if that was seen.
+    ///
+    /// [`Unreachable`]: ProviderError::Unreachable
+    /// [`Missing`]: ProviderError::Missing
     async fn wait(&self, id: &ContainerId) -> Result<Exit, ProviderError>;
 
     /// What it is doing.
@@ -69,7 +74,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// All containers of an owner, running or not.
     async fn list(&self, owner: &Owner) -> Result<Vec<ContainerSummary>, ProviderError>;
 
-    /// Removes what is shared between the containers of an owner, such as a network, once none is left.
+    /// Removes what is shared between the containers of an owner, such as a network. While one is left that
+    /// uses it, does nothing and is no error.
     async fn release(&self, owner: &Owner) -> Result<(), ProviderError>;
 }
 
@@ -195,7 +201,8 @@ pub enum NetworkMode {
 pub struct Attachment {
     /// Its standard input, where the spec asked for one.
     pub input: Option<Box<dyn Input>>,
-    /// What it prints, in order. The end of the stream means "look again", not "it has ended".
+    /// What it prints from now on, in order; nothing is replayed. The end of the stream, also where a connection
+    /// broke, means "look again", not "it has ended". Dropping the attachment ends the container's input.
     pub output: BoxStream<'static, Result<Chunk, ProviderError>>,
 }
 
