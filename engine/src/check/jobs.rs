@@ -268,11 +268,16 @@ pub fn check_graph(declared: &Declared, spec: &PipelineSpec, found: &mut Vec<Dia
     }
     let edges = spec.jobs.iter().map(|(name, job)| (name.as_str(), job_dependencies(job))).collect();
     if let Some(path) = circle(&edges) {
-        let place = |name: &str| span(declared, &format!("{}/depends_on", join("/spec/jobs", name)));
+        // The place of one edge is where its target is named.
+        let place = |from: &str, to: &str| {
+            let index = spec.jobs[from].depends_on.iter().position(|name| name == to).unwrap_or(0);
+            span(declared, &format!("{}/depends_on/{index}", join("/spec/jobs", from)))
+        };
         let message = format!("these jobs wait for each other in a circle: {}", path.join(" → "));
-        let mut diagnostic = Diagnostic::error("RC1035", message).at(place(path[0]));
+        let mut diagnostic = Diagnostic::error("RC1035", message).at(place(path[0], path[1]));
         for pair in path.windows(2).skip(1) {
-            diagnostic = diagnostic.related(place(pair[0]), format!("{} waits for {}", pair[0], pair[1]));
+            diagnostic =
+                diagnostic.related(place(pair[0], pair[1]), format!("{} waits for {}", pair[0], pair[1]));
         }
         found.push(diagnostic.hint("take one of these out of depends_on"));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, Span as YamlSpan};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Span as YamlSpan};
 use serde_json::Value;
 
 use super::scalar;
@@ -73,6 +73,11 @@ impl<'a> Reader<'a, '_> {
             Some(Ok((event, span))) => Ok(Some((event, self.span(&span)))),
             Some(Err(error)) => {
                 let offset = self.offset(error.marker().byte_offset());
+                if *error.kind() == ErrorKind::RecursionLimitExceeded {
+                    let span = Span { source: self.source, start: offset, end: offset };
+                    let message = format!("values are nested more than {} levels deep", self.budget.depth);
+                    return Err(self.over_budget(span, message));
+                }
                 Err(Box::new(self.syntax_error(&error.to_string(), offset)))
             }
         }

@@ -68,7 +68,9 @@ impl Node {
             let token = token.replace("~1", "/").replace("~0", "~");
             match &node.content {
                 Content::Mapping(_) => {
-                    let (key, child) = node.entry(&token)?;
+                    // `needs` is another word for `depends_on`.
+                    let other = || node.entry("needs").filter(|_| token == "depends_on");
+                    let (key, child) = node.entry(&token).or_else(other)?;
                     (key_span, node) = (key.span, child);
                 }
                 Content::List(items) => {
