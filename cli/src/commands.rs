@@ -1,7 +1,12 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
+mod apply;
+mod graph;
+mod history;
 mod init;
+mod plan;
 mod schema;
+mod state;
 mod validate;
 
 use clap::Subcommand;
@@ -16,6 +21,18 @@ pub enum Command {
     Init(init::InitArgs),
     /// Check the configuration and report every error at once
     Validate(validate::ValidateArgs),
+    /// Show what an apply would change, and what follows from it
+    Plan(plan::PlanArgs),
+    /// Make the applied state what the configuration says
+    Apply(apply::ApplyArgs),
+    /// Show what is applied: an overview, or one resource
+    Show(state::ShowArgs),
+    /// Look into the applied state
+    State(state::StateArgs),
+    /// List every apply, newest first
+    History(history::HistoryArgs),
+    /// Draw the references between resources, or the jobs of a pipeline
+    Graph(graph::GraphArgs),
     /// Print the JSON Schemas of the configuration language
     Schema(schema::SchemaArgs),
 }
@@ -25,6 +42,12 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
     match command {
         Command::Init(arguments) => init::init(&arguments),
         Command::Validate(arguments) => validate::validate(&arguments, settings),
+        Command::Plan(arguments) => plan::plan(&arguments, settings),
+        Command::Apply(arguments) => apply::apply(&arguments, settings),
+        Command::Show(arguments) => state::show(&arguments, settings),
+        Command::State(arguments) => state::state(&arguments, settings),
+        Command::History(arguments) => history::history(&arguments, settings),
+        Command::Graph(arguments) => graph::graph(&arguments, settings),
         Command::Schema(arguments) => schema::schema(&arguments),
     }
 }

@@ -14,7 +14,9 @@ pub enum Exit {
     Changes = 2,
     /// The state moved since the plan was made.
     Moved = 3,
-    /// A finding is not accepted, or its acceptance has expired.
+    /// Another apply holds the state.
+    Held = 4,
+    /// A protection forbids it, a finding is not accepted, or its acceptance has expired.
     NotAccepted = 5,
     /// The arguments make no sense.
     Usage = 64,

@@ -1,5 +1,6 @@
 //! The `reactorcide` command: reads arguments, calls one command, turns its end into an exit code.
 
+mod applied;
 mod commands;
 mod config_files;
 mod exit;
@@ -7,6 +8,7 @@ mod report;
 #[allow(dead_code, reason = "the commands that run jobs use it")]
 mod runner_binary;
 mod settings;
+mod time;
 
 use std::io::Write;
 use std::process::ExitCode;

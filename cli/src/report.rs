@@ -1,5 +1,6 @@
 //! Shows diagnostics and failures to people: where, the line itself, and what to do.
 
+pub mod plan;
 mod snippet;
 
 use std::fmt::Write as _;
@@ -32,6 +33,11 @@ pub fn failure(failure: &Failure) {
     if let Some(hint) = &failure.hint {
         let _ = writeln!(stderr, "{HINT}hint:{HINT:#} {}", printable(hint));
     }
+}
+
+/// Says something to people that is neither a result nor an error.
+pub fn note(message: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", printable(message));
 }
 
 /// One diagnostic as text with styles, ended by an empty line.

@@ -1,0 +1,129 @@
+//! `reactorcide apply`: shows the plan, asks, and carries it out in one transaction.
+
+use std::io::{IsTerminal, Write};
+
+use clap::Args;
+use reactorcide_engine::apply::{Stamp, decide};
+use reactorcide_engine::plan::Plan;
+use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
+
+use super::plan::{self, PlanOptions};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::{applied, report, time};
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    options: PlanOptions,
+    /// Do not ask
+    #[arg(long)]
+    auto_approve: bool,
+    /// Apply only if the plan has this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    expect_plan: Option<String>,
+    /// Why, for the history
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+    /// The commit that the configuration comes from, for the history
+    #[arg(long, value_name = "SHA")]
+    commit: Option<String>,
+}
+
+/// Applies the configuration.
+pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let (plan, _) = plan::make(&arguments.options, settings)?;
+    let _ = write!(anstream::stdout().lock(), "{}", report::plan::render(&plan));
+    if let Some(expected) = &arguments.expect_plan
+        && *expected != plan.fingerprint.to_string()
+    {
+        return Err(Failure::new(format!("the plan is {}, not the expected {expected}", plan.fingerprint))
+            .hint("nothing was changed; review the plan above")
+            .exit(Exit::Moved));
+    }
+    if let Some(obstacle) = plan.obstacles.first() {
+        return Err(Failure::new(format!("the plan is refused: {obstacle}"))
+            .hint(obstacle.hint())
+            .exit(Exit::NotAccepted));
+    }
+    if !plan.has_changes() {
+        return Ok(Exit::Success);
+    }
+    applied::block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {
+                report::note("interrupted");
+                Ok(Exit::Interrupted)
+            }
+            done = approve_and_commit(arguments, settings, &plan) => done,
+        }
+    })
+}
+
+async fn approve_and_commit(
+    arguments: &ApplyArgs,
+    settings: &Settings,
+    plan: &Plan,
+) -> Result<Exit, Failure> {
+    if !arguments.auto_approve && !approved().await? {
+        report::note("not applied: the answer was not \"yes\"");
+        return Ok(Exit::Failed);
+    }
+    let change = commit(arguments, settings, plan).await?;
+    let counts = change.counts;
+    let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
+    let _ = writeln!(
+        anstream::stdout().lock(),
+        "Applied change {}: {} created, {} updated, {renamed}{} deleted.",
+        change.id,
+        counts.create,
+        counts.update,
+        counts.delete
+    );
+    Ok(Exit::Success)
+}
+
+async fn commit(arguments: &ApplyArgs, settings: &Settings, plan: &Plan) -> Result<Change, Failure> {
+    let store = applied::create(settings).await?;
+    let author =
+        Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
+    let mut uids = || Uid(uuid::Uuid::now_v7().to_string());
+    let id = ChangeId(uuid::Uuid::now_v7().to_string());
+    let at = time::now();
+    let stamp = Stamp { id, at, author, uids: &mut uids };
+    let change =
+        store.commit(Box::new(|now| decide(plan, now, stamp))).await.map_err(applied::commit_failure)?;
+    store.database().clone().close().await;
+    Ok(change)
+}
+
+/// Asks whether to go on. Only "yes" is a yes.
+async fn approved() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("there is no terminal to ask on")
+            .hint("review the plan and give --auto-approve, best with --expect-plan FINGERPRINT"));
+    }
+    let _ = write!(anstream::stderr(), "Apply these changes? Only \"yes\" is accepted: ");
+    let _ = anstream::stderr().flush();
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // A thread of its own: one that waits for a terminal cannot be stopped, and must not hold up Ctrl-C.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line).map(|_| line);
+        let _ = answer.send(read);
+    });
+    let line = answered.await.ok().and_then(Result::ok).unwrap_or_default();
+    Ok(line.trim_end_matches(['\n', '\r']) == "yes")
+}
+
+/// Who applies, as the operating system knows them.
+fn actor() -> String {
+    let name =
+        ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    match name {
+        Some(name) => format!("user:{name}"),
+        None => format!("uid:{}", rustix::process::getuid().as_raw()),
+    }
+}

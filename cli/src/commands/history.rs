@@ -1,0 +1,64 @@
+//! `reactorcide history`: every apply, newest first.
+
+use std::io::Write;
+
+use clap::Args;
+use reactorcide_engine::store::Store;
+use serde_json::json;
+
+use super::state::parse_address;
+use crate::exit::{Exit, Failure};
+use crate::report::printable;
+use crate::settings::Settings;
+use crate::{applied, time};
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Only the changes of one resource
+    address: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the changes.
+pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let address = arguments.address.as_deref().map(parse_address).transpose()?;
+    let changes = applied::block_on(async {
+        match applied::open(settings).await? {
+            Some(store) => {
+                store.history(address.as_ref(), arguments.limit).await.map_err(applied::store_failure)
+            }
+            None => Ok(Vec::new()),
+        }
+    })?;
+    let mut stdout = anstream::stdout().lock();
+    if arguments.json {
+        let _ = writeln!(stdout, "{:#}", json!({"version": 1, "changes": changes}));
+        return Ok(Exit::Success);
+    }
+    if changes.is_empty() {
+        let _ = writeln!(stdout, "No changes were applied.");
+    }
+    for change in changes {
+        let counts = change.counts;
+        let renamed = if counts.rename > 0 { format!(", {} renamed", counts.rename) } else { String::new() };
+        let message = change.author.message.map(|message| format!("  {message}")).unwrap_or_default();
+        let commit = change.author.commit.map(|commit| format!("  commit {commit}")).unwrap_or_default();
+        let line = format!(
+            "{}  {}  {}  {} created, {} updated{renamed}, {} deleted{commit}{message}",
+            change.id,
+            time::timestamp(change.at),
+            change.author.actor,
+            counts.create,
+            counts.update,
+            counts.delete
+        );
+        let _ = writeln!(stdout, "{}", printable(&line));
+    }
+    Ok(Exit::Success)
+}

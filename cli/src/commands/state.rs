@@ -1,0 +1,175 @@
+//! `reactorcide state list`, `state show` and `show`: what is applied.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use reactorcide_engine::address::Address;
+use reactorcide_engine::store::Store;
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+use crate::report::printable;
+use crate::settings::Settings;
+use crate::{applied, time};
+
+/// Arguments of `state`.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    command: StateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StateCommand {
+    /// List the addresses of everything that is applied
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one applied resource
+    Show(ShowOneArgs),
+}
+
+#[derive(Debug, Args)]
+struct ShowOneArgs {
+    /// Its address, such as Pipeline/web/ci
+    address: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The address of one resource [default: an overview of the applied state]
+    address: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a command of `state`.
+pub fn state(arguments: &StateArgs, settings: &Settings) -> Result<Exit, Failure> {
+    match &arguments.command {
+        StateCommand::List { json } => list(*json, settings),
+        StateCommand::Show(one) => show_one(&one.address, one.json, settings),
+    }
+}
+
+/// Shows one resource, or how much there is of what.
+pub fn show(arguments: &ShowArgs, settings: &Settings) -> Result<Exit, Failure> {
+    match &arguments.address {
+        Some(address) => show_one(address, arguments.json, settings),
+        None => overview(arguments.json, settings),
+    }
+}
+
+fn list(json: bool, settings: &Settings) -> Result<Exit, Failure> {
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let mut stdout = anstream::stdout().lock();
+    if json {
+        let resources: Vec<Value> = snapshot
+            .heads
+            .iter()
+            .map(|(address, head)| {
+                json!({
+                    "address": address, "uid": head.uid, "generation": head.generation,
+                    "fingerprint": head.fingerprint, "owner": head.owner,
+                })
+            })
+            .collect();
+        let _ = writeln!(
+            stdout,
+            "{:#}",
+            json!({"version": 1, "serial": snapshot.serial, "resources": resources})
+        );
+    } else {
+        for address in snapshot.heads.keys() {
+            let _ = writeln!(stdout, "{}", printable(&address.to_string()));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// An address that a person typed.
+pub fn parse_address(text: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|error| {
+        Failure::new(format!("{text:?} is not an address: {error}"))
+            .hint("`reactorcide state list` lists the addresses there are")
+            .exit(Exit::Usage)
+    })
+}
+
+fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Failure> {
+    let address = parse_address(address)?;
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let Some(head) = snapshot.heads.get(&address) else {
+        return Err(Failure::new(format!("{address} is not applied"))
+            .hint("`reactorcide state list` lists what is; `reactorcide history ADDRESS` knows what was"));
+    };
+    let document: Value =
+        serde_json::from_str(&head.document).map_err(|error| Failure::new(format!("{address}: {error}")))?;
+    let mut stdout = anstream::stdout().lock();
+    if json {
+        let shown = json!({
+            "version": 1, "address": address, "uid": head.uid, "generation": head.generation,
+            "fingerprint": head.fingerprint, "owner": head.owner, "document": document,
+        });
+        let _ = writeln!(stdout, "{shown:#}");
+    } else {
+        let yaml =
+            serde_yaml::to_string(&document).map_err(|error| Failure::new(format!("{address}: {error}")))?;
+        let _ = writeln!(
+            stdout,
+            "# {}, generation {}, owner {}",
+            printable(&address.to_string()),
+            head.generation,
+            head.owner
+        );
+        for line in yaml.lines() {
+            let _ = writeln!(stdout, "{}", printable(line));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn overview(json: bool, settings: &Settings) -> Result<Exit, Failure> {
+    let (snapshot, last) = applied::block_on(async {
+        let Some(store) = applied::open(settings).await? else { return Ok(Default::default()) };
+        let snapshot = store.snapshot().await.map_err(applied::store_failure)?;
+        let last = store.history(None, 1).await.map_err(applied::store_failure)?;
+        Ok((snapshot, last))
+    })?;
+    let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
+    for address in snapshot.heads.keys() {
+        *kinds.entry(address.kind).or_default() += 1;
+    }
+    let mut stdout = anstream::stdout().lock();
+    if json {
+        let kinds: BTreeMap<_, _> = kinds.into_iter().map(|(kind, count)| (kind.as_str(), count)).collect();
+        let shown = json!({
+            "version": 1, "lineage": snapshot.lineage, "serial": snapshot.serial, "resources": kinds,
+            "last_change": last.first(),
+        });
+        let _ = writeln!(stdout, "{shown:#}");
+        return Ok(Exit::Success);
+    }
+    let Some(change) = last.first() else {
+        let _ = writeln!(stdout, "Nothing is applied.");
+        return Ok(Exit::Success);
+    };
+    let _ = writeln!(
+        stdout,
+        "Serial {}, last changed {} by {}.",
+        snapshot.serial,
+        time::timestamp(change.at),
+        printable(&change.author.actor)
+    );
+    for (kind, count) in kinds {
+        let _ = writeln!(stdout, "{count:>6} {kind}");
+    }
+    Ok(Exit::Success)
+}
