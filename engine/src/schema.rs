@@ -70,12 +70,18 @@ pub fn files() -> Vec<(String, String)> {
     [("reactorcide.schema.json".to_owned(), text(whole()))].into_iter().chain(kinds).collect()
 }
 
+/// The schema of a kind, made once: a file may have thousands of errors, and each looks into it.
+pub(crate) fn cached(kind: Kind) -> &'static Value {
+    static SCHEMAS: [OnceLock<Value>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+    SCHEMAS[kind as usize].get_or_init(|| of_kind(kind))
+}
+
 /// The compiled validator of a kind.
 pub(crate) fn validator(kind: Kind) -> &'static jsonschema::Validator {
     static VALIDATORS: [OnceLock<jsonschema::Validator>; Kind::ALL.len()] =
         [const { OnceLock::new() }; Kind::ALL.len()];
     VALIDATORS[kind as usize]
-        .get_or_init(|| jsonschema::draft7::new(&of_kind(kind)).expect("a generated schema is a valid one"))
+        .get_or_init(|| jsonschema::draft7::new(cached(kind)).expect("a generated schema is a valid one"))
 }
 
 fn api_version() -> Value {

@@ -85,17 +85,17 @@ fn unknown_key(key: &str, pointer: &str, kind: Kind, span: Span) -> Diagnostic {
 
 /// The names of the fields at a place, by walking the schema of the kind along the pointer.
 fn fields_at(kind: Kind, pointer: &str) -> Vec<String> {
-    let schema = crate::schema::of_kind(kind);
-    let mut at = vec![&schema];
+    let schema = crate::schema::cached(kind);
+    let mut at = vec![schema];
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
         at = at
             .into_iter()
-            .flat_map(|node| alternatives(&schema, node))
+            .flat_map(|node| alternatives(schema, node))
             .filter_map(|node| step(node, &token))
             .collect();
     }
-    let objects = at.into_iter().flat_map(|node| alternatives(&schema, node));
+    let objects = at.into_iter().flat_map(|node| alternatives(schema, node));
     let mut fields: Vec<String> = objects
         .filter_map(|node| node["properties"].as_object())
         .flat_map(|map| map.keys().cloned())

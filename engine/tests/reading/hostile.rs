@@ -86,6 +86,13 @@ fn expressions_that_would_end_the_parser() {
 }
 
 #[test]
+fn thousands_of_errors() {
+    let fields: String = (0..5_000).map(|index| format!("  k{index}: 1\n")).collect();
+    let reading = refused(format!("{HEAD}spec:\n{fields}"), "RC1010");
+    assert_eq!(reading.diagnostics.len(), 5_000);
+}
+
+#[test]
 fn nothing_at_all() {
     refused("", "RC1001");
     refused("# nothing but a comment\n---\n---\n", "RC1001");
