@@ -15,7 +15,7 @@ pub fn of_kind(kind: Kind) -> Value {
     let metadata = Metadata::json_schema(&mut generator);
     let spec = Spec::schema(kind, &mut generator);
     let mut definitions = Value::Object(generator.take_definitions(true));
-    let mut document = document(kind, metadata.to_value(), spec.to_value());
+    let mut document = document(kind, metadata.to_value(), &spec.to_value());
     for part in [&mut document, &mut definitions] {
         simplify_all(part);
     }
@@ -33,7 +33,7 @@ pub fn whole() -> Value {
         .into_iter()
         .map(|kind| {
             let spec = Spec::schema(kind, &mut generator).to_value();
-            let mut then = document(kind, metadata.clone(), spec);
+            let mut then = document(kind, metadata.clone(), &spec);
             then.as_object_mut().expect("an object").remove("type");
             json!({
                 "if": {"properties": {"kind": {"const": kind.as_str()}}, "required": ["kind"]},
@@ -88,7 +88,7 @@ fn api_version() -> Value {
     json!({"const": API_VERSION, "default": API_VERSION, "description": "The version of the language."})
 }
 
-fn document(kind: Kind, mut metadata: Value, spec: Value) -> Value {
+fn document(kind: Kind, mut metadata: Value, spec: &Value) -> Value {
     match kind.scope() {
         Scope::Workspace => {
             metadata["properties"].as_object_mut().expect("an object").remove("project");
