@@ -68,7 +68,8 @@ start_engine() {
     remove_stale_pid /var/run/docker.pid dockerd
     remove_stale_pid /var/run/docker/containerd/containerd.pid containerd
     mount_cgroups
-    as_root bash -c 'setsid nohup dockerd >/var/log/reactorcide-dockerd.log 2>&1 </dev/null &'
+    # Without icc containers of the default network cannot reach each other, so a job needs no network of its own.
+    as_root bash -c 'setsid nohup dockerd --icc=false >/var/log/reactorcide-dockerd.log 2>&1 </dev/null &'
     wait_for_engine 90 || [ "$(id -u)" -ne 0 ] || engine_failed "cat /var/log/reactorcide-dockerd.log"
 }
 

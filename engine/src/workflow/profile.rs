@@ -32,7 +32,7 @@ impl Profile {
     }
 
     /// Gives a job the profile's limits where it names none, and refuses one that asks for more.
-    pub(super) fn limit(&self, job: &mut Job) -> Result<(), Trouble> {
+    pub(crate) fn limit(&self, job: &mut Job) -> Result<(), Trouble> {
         let refuse = |field: &str, what: &str| {
             Err(Trouble::new(field, format!("the profile {:?} does not allow {what}", self.name)))
         };

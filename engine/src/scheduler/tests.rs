@@ -1,0 +1,382 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::address::Address;
+use crate::config::{Catalog, FailureReason, Kind, Metadata, Resource, Spec};
+use crate::protocol::trigger::TriggerRequest;
+use crate::workflow;
+
+/// A run and what a test does to it.
+struct Run {
+    state: RunState,
+    now: Millis,
+    queue: Vec<(String, u32, Option<Millis>)>,
+    stops: Vec<(String, bool)>,
+    finished: Option<RunStatus>,
+}
+
+impl Run {
+    fn new(jobs: Value) -> Self {
+        Self::with(json!({ "jobs": jobs }), |_| {})
+    }
+
+    fn with(spec: Value, change: impl FnOnce(&mut NewRun)) -> Self {
+        let metadata = Metadata { name: "ci".into(), project: Some("web".into()), ..Metadata::default() };
+        let spec = Spec::from_value(Kind::Pipeline, spec).expect("a valid spec");
+        let template = json!({"parameters": {"x": {"default": "d"}}, "job": {"image": "t", "command": "echo ${param:x}"}});
+        let template = Spec::from_value(Kind::JobTemplate, template).expect("a valid spec");
+        let other = Metadata { name: "made".into(), ..Metadata::default() };
+        let resources = [Resource { metadata, spec }, Resource { metadata: other, spec: template }];
+        let catalog: Catalog = resources.into_iter().map(|resource| (resource.address(), resource)).collect();
+        let address = Address::new(Kind::Pipeline, Some("web"), "ci");
+        let workflow = workflow::resolve(&catalog, &address).expect("resolves");
+        let mut new = NewRun {
+            id: "r1".into(),
+            workflow,
+            event: json!({"type": "push", "branch": "main"}),
+            vars: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            selection: None,
+        };
+        change(&mut new);
+        let mut run = Self {
+            state: RunState::new(new),
+            now: 1_000,
+            queue: Vec::new(),
+            stops: Vec::new(),
+            finished: None,
+        };
+        run.send(Event::Begin);
+        run
+    }
+
+    fn send(&mut self, event: Event) {
+        self.now += 1;
+        for command in step(&mut self.state, event, self.now) {
+            match command {
+                Command::Enqueue { node, attempt, not_before } => {
+                    self.queue.push((node, attempt, not_before))
+                }
+                Command::Stop { node, force, .. } => self.stops.push((node, force)),
+                Command::Finish(status) => self.finished = Some(status),
+                Command::Record(transition) => assert!(!transition.reason.is_empty(), "{transition:?}"),
+                Command::WakeAt(_) => {}
+            }
+        }
+    }
+
+    fn queued(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.queue).into_iter().map(|(node, ..)| node).collect()
+    }
+
+    fn end(&mut self, node: &str, failure: Option<FailureReason>, outputs: Value) {
+        let attempt = self.state.node(node).expect("a node").attempt;
+        self.send(Event::AttemptStarted { node: node.into(), attempt });
+        let outputs = serde_json::from_value(outputs).expect("a map");
+        let exit_code = Some(i32::from(failure.is_some()));
+        let result = AttemptResult { failure, exit_code, message: None, outputs, started: true };
+        self.send(Event::AttemptFinished { node: node.into(), attempt, result });
+    }
+
+    fn ok(&mut self, node: &str) {
+        self.end(node, None, json!({}));
+    }
+
+    fn fail(&mut self, node: &str) {
+        self.end(node, Some(FailureReason::Exit), json!({}));
+    }
+
+    fn trigger(&mut self, node: &str, request: Value) {
+        let request: TriggerRequest = serde_json::from_value(request).expect("a request");
+        self.send(Event::AttemptStarted { node: node.into(), attempt: 1 });
+        self.send(Event::Triggered { node: node.into(), attempt: 1, ordinal: 0, request });
+    }
+
+    fn status(&self, node: &str) -> (NodeStatus, &str) {
+        let node = self.state.node(node).unwrap_or_else(|| panic!("no node {node}"));
+        (node.status, &node.reason)
+    }
+}
+
+fn job(extra: Value) -> Value {
+    let mut job = json!({"image": "i", "command": "c"});
+    job.as_object_mut().expect("object").extend(extra.as_object().expect("object").clone());
+    job
+}
+
+#[test]
+fn ready_jobs_run_side_by_side_and_their_dependents_after_them() {
+    let mut run = Run::new(
+        json!({"a": job(json!({})), "b": job(json!({})), "c": job(json!({"depends_on": ["a", "b"]}))}),
+    );
+    assert_eq!(run.queued(), ["a", "b"]);
+    run.ok("a");
+    assert!(run.queued().is_empty());
+    run.ok("b");
+    assert_eq!(run.queued(), ["c"]);
+    run.ok("c");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}
+
+#[test]
+fn a_failure_skips_what_needs_success_and_starts_what_waits_for_failure() {
+    let mut run = Run::new(json!({
+        "a": job(json!({})),
+        "next": job(json!({"depends_on": ["a"]})),
+        "later": job(json!({"depends_on": ["next"]})),
+        "cleanup": job(json!({"depends_on": ["a"], "condition": "any_failed"})),
+        "report": job(json!({"depends_on": ["later"], "condition": "always"})),
+    }));
+    run.queued();
+    run.fail("a");
+    assert_eq!(run.queued(), ["cleanup", "report"]);
+    assert_eq!(run.status("next"), (NodeStatus::Skipped, "a failed"));
+    assert_eq!(run.status("later"), (NodeStatus::Skipped, "next was skipped"));
+    run.ok("cleanup");
+    run.ok("report");
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+}
+
+#[test]
+fn when_decides_with_what_came_of_the_needs() {
+    let mut run = Run::new(json!({
+        "a": job(json!({})),
+        "yes": job(json!({"depends_on": ["a"], "when": "needs.a.outputs.go == '1' && event.branch == 'main'"})),
+        "no": job(json!({"depends_on": ["a"], "when": "needs.a.outputs.go == '2'"})),
+        "bad": job(json!({"depends_on": ["a"], "when": "needs.a.outputs.missing == '2'"})),
+    }));
+    run.queued();
+    run.end("a", None, json!({"go": "1"}));
+    assert_eq!(run.queued(), ["yes"]);
+    assert_eq!(run.status("no"), (NodeStatus::Skipped, "when is false: needs.a.outputs.go == '2'"));
+    assert_eq!(run.status("bad").0, NodeStatus::Failed);
+    run.ok("yes");
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+}
+
+#[test]
+fn a_job_is_expanded_and_its_dependents_wait_for_every_part() {
+    let mut run = Run::new(json!({
+        "find": job(json!({})),
+        "m": job(json!({"matrix": {"axes": {"os": ["x", "y"]}}})),
+        "each": job(json!({"depends_on": ["find"], "for_each": "needs.find.outputs.list", "item_var": "T"})),
+        "none": job(json!({"for_each": []})),
+        "all": job(json!({"depends_on": ["m", "each", "none"]})),
+    }));
+    assert_eq!(run.queued(), ["find", "m[0]", "m[1]"]);
+    assert_eq!(run.status("none"), (NodeStatus::Succeeded, "there is no item"));
+    run.end("find", None, json!({"list": "[\"p\", {\"q\": 1}]"}));
+    assert_eq!(run.queued(), ["each[0]", "each[1]"]);
+    let part = assignment(&run.state, "each[1]", 0).expect("a node").expect("a job");
+    assert_eq!(part.job.environment["T"], "{\"q\":1}");
+    let part = assignment(&run.state, "m[1]", 0).expect("a node").expect("a job");
+    assert_eq!(part.job.environment["MATRIX_OS"], "y");
+    for node in ["m[0]", "m[1]", "each[0]"] {
+        run.ok(node);
+    }
+    assert!(run.queued().is_empty());
+    run.ok("each[1]");
+    assert_eq!(run.queued(), ["all"]);
+    run.ok("all");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+    assert!(run.state.rows().iter().all(|row| row.name != "m"));
+}
+
+#[test]
+fn an_infrastructure_failure_is_tried_again_and_an_exit_is_not() {
+    let mut run = Run::new(json!({"a": job(json!({}))}));
+    run.queued();
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    assert_eq!(run.queue, [("a".to_owned(), 2, Some(run.now + 1_000))]);
+    run.end("a", Some(FailureReason::Provider), json!({}));
+    assert_eq!(run.queue[1], ("a".to_owned(), 3, Some(run.now + 2_000)));
+    run.end("a", Some(FailureReason::Provider), json!({}));
+    assert_eq!((run.queue.len(), run.finished), (2, Some(RunStatus::Failed)));
+    let mut run = Run::new(json!({"a": job(json!({}))}));
+    run.fail("a");
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+    let mut run = Run::new(json!({"a": job(json!({"retry": {"max": 1, "on": ["exit"], "delay": "5s"}}))}));
+    run.fail("a");
+    assert_eq!(run.queue[1], ("a".to_owned(), 2, Some(run.now + 5_000)));
+    run.ok("a");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}
+
+#[test]
+fn a_job_with_secrets_is_not_run_twice_unless_it_says_so() {
+    let secret = json!({"secrets": {"KEY": "deploy/key"}});
+    let mut run = Run::new(json!({ "a": job(secret) }));
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+    let mut run = Run::new(json!({"a": job(json!({"secrets": {"KEY": "deploy/key"}}))}));
+    let result = AttemptResult {
+        failure: Some(FailureReason::ImagePull),
+        exit_code: None,
+        message: None,
+        outputs: BTreeMap::new(),
+        started: false,
+    };
+    run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result });
+    assert_eq!(run.queue.len(), 2, "what never started may be tried again");
+}
+
+#[test]
+fn what_is_over_changes_nothing() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({"depends_on": ["a"]}))}));
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    let before = run.state.clone();
+    let stale = AttemptResult {
+        failure: None,
+        exit_code: Some(0),
+        message: None,
+        outputs: BTreeMap::new(),
+        started: true,
+    };
+    run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result: stale.clone() });
+    run.send(Event::AttemptFinished { node: "nobody".into(), attempt: 1, result: stale });
+    run.send(Event::Begin);
+    assert_eq!(run.state, before);
+}
+
+#[test]
+fn cancelling_stops_what_runs_and_lets_cleanup_start() {
+    let mut run = Run::new(json!({
+        "a": job(json!({})),
+        "b": job(json!({"depends_on": ["a"]})),
+        "tidy": job(json!({"depends_on": ["a", "b"], "condition": "always", "on_cancel": true})),
+        "queued": job(json!({})),
+    }));
+    run.queued();
+    run.send(Event::AttemptStarted { node: "a".into(), attempt: 1 });
+    run.send(Event::Cancel { reason: "somebody stopped it".into(), force: false });
+    assert_eq!(run.stops, [("a".to_owned(), false), ("queued".to_owned(), false)]);
+    assert_eq!(run.status("b"), (NodeStatus::Cancelled, "somebody stopped it"));
+    run.end("a", Some(FailureReason::Cancelled), json!({}));
+    assert_eq!(run.queued(), ["tidy"]);
+    run.send(Event::AttemptStarted { node: "tidy".into(), attempt: 1 });
+    run.send(Event::Cancel { reason: "at once".into(), force: true });
+    assert_eq!(run.stops.last(), Some(&("tidy".to_owned(), true)));
+    run.end("tidy", Some(FailureReason::Cancelled), json!({}));
+    assert_eq!(run.finished, Some(RunStatus::Cancelled));
+}
+
+#[test]
+fn a_trigger_adds_jobs_once_whatever_the_attempt() {
+    let request = json!({"operation_id": "op", "jobs": [
+        {"job_name": "extra", "command": "echo", "depends_on": ["b"]},
+        {"job_name": "made", "template": "made", "parameters": {"x": "y"}, "depends_on": ["extra"]},
+    ], "vars": {"k": "v"}});
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+    run.queued();
+    run.trigger("a", request.clone());
+    run.trigger("a", request.clone());
+    assert_eq!(run.state.nodes().len(), 4);
+    assert_eq!(run.state.vars["k"], "v");
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    let again: TriggerRequest = serde_json::from_value(request).expect("a request");
+    run.send(Event::AttemptStarted { node: "a".into(), attempt: 2 });
+    run.send(Event::Triggered { node: "a".into(), attempt: 2, ordinal: 0, request: again });
+    assert_eq!(run.state.nodes().len(), 4);
+    run.queued();
+    run.ok("a");
+    run.ok("b");
+    assert_eq!(run.queued(), ["extra"]);
+    let extra = assignment(&run.state, "extra", 0).expect("a node").expect("a job");
+    assert_eq!(extra.job.image.as_deref(), Some("i"), "the image of who asked");
+    run.ok("extra");
+    assert_eq!(run.queued(), ["made"]);
+    run.ok("made");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}
+
+#[test]
+fn a_trigger_that_is_refused_fails_the_job_that_asked() {
+    let long: Vec<Value> = (0..101).map(|n| json!({"job_name": format!("n{n}"), "command": "c"})).collect();
+    for (request, why) in [
+        (
+            json!({"jobs": [{"job_name": "b", "command": "other"}]}),
+            "the pipeline declares another job called \"b\"",
+        ),
+        (json!({"jobs": [{"job_name": "x"}]}), "gives it nothing to run"),
+        (
+            json!({"jobs": [{"job_name": "x", "command": "c", "env": {"LD_PRELOAD": "y"}}]}),
+            "must not set the variable LD_PRELOAD",
+        ),
+        (json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["x"]}]}), "would wait for itself"),
+        (
+            json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["y"]}, {"job_name": "y", "command": "c", "depends_on": ["x"]}]}),
+            "would wait for itself",
+        ),
+        (json!({"jobs": [{"job_name": "../x", "command": "c"}]}), "not a valid name"),
+        (json!({"jobs": [{"job_name": "x", "template": "nowhere"}]}), "there is no JobTemplate"),
+        (json!({"jobs": long}), "may trigger 100 jobs at most"),
+    ] {
+        let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+        run.trigger("a", request);
+        assert_eq!(run.state.nodes().len(), 2, "{why}");
+        run.ok("a");
+        let (status, reason) = run.status("a");
+        assert_eq!(status, NodeStatus::Failed);
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[test]
+fn an_unknown_name_is_waited_for_only_while_somebody_may_still_trigger_it() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["later"]}]}));
+    run.ok("a");
+    assert_eq!(run.status("x").0, NodeStatus::Waiting);
+    run.trigger("b", json!({"jobs": [{"job_name": "later", "command": "c"}]}));
+    run.ok("b");
+    run.ok("later");
+    assert_eq!(run.status("x").0, NodeStatus::Queued);
+    run.ok("x");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+    let mut run = Run::new(json!({"a": job(json!({}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["never"]}]}));
+    run.ok("a");
+    assert_eq!(run.status("x").0, NodeStatus::Failed);
+    assert!(run.status("x").1.contains("never"), "{:?}", run.status("x"));
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+}
+
+#[test]
+fn a_variable_with_two_values_is_refused_by_name() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+    run.trigger("a", json!({"vars": {"k": 1}}));
+    run.trigger("b", json!({"vars": {"k": 1}}));
+    run.send(Event::Triggered {
+        node: "b".into(),
+        attempt: 1,
+        ordinal: 1,
+        request: serde_json::from_value(json!({"vars": {"k": 2}})).expect("a request"),
+    });
+    run.ok("b");
+    assert!(
+        run.status("b").1.contains("was set to another value by \"b\"")
+            || run.status("b").0 == NodeStatus::Succeeded
+    );
+}
+
+#[test]
+fn a_selection_runs_a_part() {
+    let spec = || json!({"jobs": {"a": job(json!({})), "b": job(json!({"depends_on": ["a"]})), "c": job(json!({}))}});
+    let select = |follow_needs| {
+        move |new: &mut NewRun| new.selection = Some(Selection { jobs: vec!["b".into()], follow_needs })
+    };
+    assert_eq!(Run::with(spec(), select(false)).queued(), ["b"]);
+    assert_eq!(Run::with(spec(), select(true)).queued(), ["a"]);
+}
+
+#[test]
+fn a_stored_run_goes_on_as_it_was() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({"depends_on": ["a"]}))}));
+    let text = serde_json::to_string(&run.state).expect("JSON");
+    run.state = serde_json::from_str(&text).expect("a run");
+    run.ok("a");
+    run.ok("b");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}

@@ -1,0 +1,270 @@
+//! A running job asks for more jobs in the same run, or sets variables.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::assignment::{declared_job, profile_of};
+use super::event::{NodeName, NodeStatus};
+use super::node::{Node, Origin};
+use super::{MAX_NODES, RunState, Work};
+use crate::config::{CommandLine, ForEach, Job, TriggersAllowed};
+use crate::glob::Glob;
+use crate::protocol::trigger::{TriggerRequest, TriggeredJob};
+use crate::workflow::resolve_triggered;
+
+/// Variables that change how every program loads or runs: a trigger must not set them.
+const LOADER: [&str; 10] =
+    ["LD_", "PATH", "BASH_ENV", "ENV", "IFS", "PYTHON", "NODE_OPTIONS", "GIT_", "REACTORCIDE_", "RC_WF_"];
+
+pub(super) fn triggered(
+    state: &mut RunState,
+    work: &mut Work,
+    name: &str,
+    attempt: u32,
+    ordinal: u32,
+    request: &TriggerRequest,
+) {
+    let Some(&index) = state.by_name.get(name) else { return };
+    let node = &state.nodes[index];
+    if node.attempt != attempt || !matches!(node.status, NodeStatus::Running | NodeStatus::Queued) {
+        return;
+    }
+    let operation =
+        request.operation_id.clone().map_or_else(|| format!("#{ordinal}"), |id| format!("id:{id}"));
+    let asked = serde_json::to_string(request).expect("a request is JSON");
+    if let Some(before) = node.operations.get(&operation) {
+        if *before != asked {
+            refuse(state, work, index, format!("the operation {operation:?} was something else before"));
+        }
+        return;
+    }
+    if state.cancelled.is_some() {
+        return;
+    }
+    match carry_out(state, work, index, request) {
+        Ok(()) => {
+            state.nodes[index].operations.insert(operation, asked);
+        }
+        Err(message) => refuse(state, work, index, message),
+    }
+}
+
+/// The job that asked fails in the end, and says why.
+fn refuse(state: &mut RunState, work: &mut Work, index: usize, message: String) {
+    let message = format!("a trigger was refused: {message}");
+    work.record(&state.nodes[index], message.clone());
+    state.nodes[index].refused.get_or_insert(message);
+}
+
+/// All of a request, or nothing of it.
+fn carry_out(
+    state: &mut RunState,
+    work: &mut Work,
+    by: usize,
+    request: &TriggerRequest,
+) -> Result<(), String> {
+    let asking = state.nodes[by].clone();
+    let caps = declared_job(state, &asking).and_then(|job| job.triggers_allowed.clone()).unwrap_or_default();
+    check_vars(state, &asking.name, &request.vars)?;
+    let mut new = Vec::new();
+    for wanted in &request.jobs {
+        if let Some(node) = node_for(state, &asking, &caps, wanted)? {
+            new.push(node);
+        }
+    }
+    let count = asking.triggered + u32::try_from(new.len()).unwrap_or(u32::MAX);
+    if count > caps.count {
+        return Err(format!("{} may trigger {} jobs at most", asking.name, caps.count));
+    }
+    if !new.is_empty() && asking.depth + 1 > caps.depth {
+        return Err(format!("jobs may be triggered {} deep at most", caps.depth));
+    }
+    if state.nodes.len() + new.len() > MAX_NODES {
+        return Err(format!("the run would have more than {MAX_NODES} jobs"));
+    }
+    refuse_circles(state, &new)?;
+    for (key, value) in &request.vars {
+        state.vars.insert(key.clone(), value.clone());
+        state.vars_by.insert(key.clone(), asking.name.clone());
+    }
+    state.nodes[by].triggered = count;
+    add_all(state, work, &asking.name, new);
+    Ok(())
+}
+
+fn check_vars(state: &RunState, by: &str, vars: &BTreeMap<String, Value>) -> Result<(), String> {
+    for (key, value) in vars {
+        if let Some(other) = state.vars_by.get(key)
+            && other != by
+            && state.vars.get(key) != Some(value)
+        {
+            return Err(format!("the variable {key:?} was set to another value by {other:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The node that a wanted job becomes; nothing where it is in the run already.
+fn node_for(
+    state: &RunState,
+    asking: &Node,
+    caps: &TriggersAllowed,
+    wanted: &TriggeredJob,
+) -> Result<Option<Node>, String> {
+    let name = &wanted.job_name;
+    if !is_name(name) {
+        return Err(format!("{name:?} is not a valid name of a job"));
+    }
+    if let Some(variable) = wanted.env.keys().find(|variable| is_loader(variable)) {
+        return Err(format!("a trigger must not set the variable {variable}"));
+    }
+    let request = serde_json::to_string(wanted).expect("a request is JSON");
+    if let Some(existing) = state.node(name) {
+        return match &existing.origin {
+            Origin::Triggered { request: before, .. } if *before == request => Ok(None),
+            Origin::Triggered { by, .. } => {
+                Err(format!("{by:?} has already triggered another job called {name:?}"))
+            }
+            Origin::Declared(_) if is_bare(wanted) => Ok(None),
+            Origin::Declared(_) => Err(format!("the pipeline declares another job called {name:?}")),
+        };
+    }
+    // A declared job that this run left out joins it as it is declared.
+    let is_declared = state.workflow.jobs.contains_key(name);
+    let (origin, condition, depends_on) = if is_declared {
+        if !has_no_definition(wanted) {
+            return Err(format!(
+                "{name:?} is declared by the pipeline, so a trigger cannot say what it runs"
+            ));
+        }
+        (Origin::Declared(name.clone()), wanted.condition, wanted.depends_on.clone())
+    } else {
+        let job = Box::new(made(state, asking, caps, wanted)?);
+        let by = asking.name.clone();
+        (Origin::Triggered { by, job, request }, wanted.condition, wanted.depends_on.clone())
+    };
+    let mut node = Node::new(name.clone(), origin, condition, depends_on);
+    node.env = if is_declared { wanted.env.clone() } else { BTreeMap::new() };
+    node.depth = asking.depth + 1;
+    Ok(Some(node))
+}
+
+/// A job from a template, or from an image and a command. It gets no secrets, and no more than who asked for it.
+fn made(
+    state: &RunState,
+    asking: &Node,
+    caps: &TriggersAllowed,
+    wanted: &TriggeredJob,
+) -> Result<Job, String> {
+    let allowed = |patterns: &Option<Vec<String>>, text: &str| {
+        patterns.as_ref().is_none_or(|patterns| {
+            patterns.iter().any(|p| Glob::new(p).is_ok_and(|glob| glob.is_match(text)))
+        })
+    };
+    let name = &wanted.job_name;
+    if let Some(template) = &wanted.template
+        && !allowed(&caps.templates, template)
+    {
+        return Err(format!("{} may not trigger jobs from the template {template:?}", asking.name));
+    }
+    let asked = Job {
+        template: wanted.template.clone(),
+        parameters: wanted.parameters.clone(),
+        image: wanted.image.clone(),
+        command: wanted.command.clone().map(CommandLine::Script),
+        environment: wanted.env.clone(),
+        for_each: wanted.for_each.clone().map(ForEach::Items),
+        item_var: wanted.item_var.clone(),
+        ..Job::default_said()
+    };
+    let mut job =
+        resolve_triggered(&state.workflow, &asked).map_err(|message| format!("{name:?}: {message}"))?;
+    if job.image.is_none() && wanted.template.is_none() {
+        job.image = declared_job(state, asking).and_then(|parent| parent.image.clone());
+    }
+    let image = job.image.as_deref().ok_or_else(|| format!("{name:?} has no image"))?;
+    if !allowed(&caps.images, image) {
+        return Err(format!("{} may not trigger jobs of the image {image:?}", asking.name));
+    }
+    if job.command.is_none() && job.steps.is_empty() {
+        return Err(format!("there is no job {name:?}, and the trigger gives it nothing to run"));
+    }
+    if !job.secrets.is_empty() || job.environment.values().any(|value| value.contains("${secret:")) {
+        return Err(format!("{name:?} would have secrets, which a triggered job cannot have"));
+    }
+    let parent = declared_job(state, asking);
+    job.source = job.source.or_else(|| parent?.source.clone());
+    job.ci_source = job.ci_source.or_else(|| parent?.ci_source.clone());
+    let profile = profile_of(state, asking);
+    profile.limit(&mut job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
+    job.profile = Some(profile.name);
+    Ok(job)
+}
+
+/// Whether a trigger only names a job.
+fn is_bare(wanted: &TriggeredJob) -> bool {
+    has_no_definition(wanted) && wanted.env.is_empty()
+}
+
+fn has_no_definition(wanted: &TriggeredJob) -> bool {
+    wanted.image.is_none()
+        && wanted.command.is_none()
+        && wanted.template.is_none()
+        && wanted.for_each.is_none()
+}
+
+fn is_loader(variable: &str) -> bool {
+    LOADER.iter().any(|word| {
+        if word.ends_with('_') || *word == "PYTHON" { variable.starts_with(word) } else { variable == *word }
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// New nodes may wait for each other, but not in a circle; what is in the run already cannot wait for them, apart
+/// from what expects their names.
+fn refuse_circles(state: &RunState, new: &[Node]) -> Result<(), String> {
+    let by_name: BTreeMap<&str, &Node> = new.iter().map(|node| (node.name.as_str(), node)).collect();
+    if by_name.len() != new.len() {
+        return Err("two jobs of one trigger have the same name".to_owned());
+    }
+    let dependencies = |name: &str| -> Vec<String> {
+        let node = by_name.get(name).copied().or_else(|| state.node(name));
+        node.map(|node| node.depends_on.clone()).unwrap_or_default()
+    };
+    for node in new {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut pending = node.depends_on.clone();
+        while let Some(name) = pending.pop() {
+            if name == node.name {
+                return Err(format!("{:?} would wait for itself", node.name));
+            }
+            if seen.insert(name.clone()) {
+                pending.extend(dependencies(&name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_all(state: &mut RunState, work: &mut Work, by: &NodeName, new: Vec<Node>) {
+    let first = state.nodes.len();
+    for node in new {
+        let index = state.add(node);
+        for waiting in state.expecting.remove(&state.nodes[index].name).unwrap_or_default() {
+            state.nodes[index].dependents.push(waiting);
+        }
+    }
+    for index in first..state.nodes.len() {
+        state.link(index);
+        work.record(&state.nodes[index], format!("{by} triggered it"));
+        if state.nodes[index].open == 0 {
+            work.ready.push_back(index);
+        }
+    }
+}
