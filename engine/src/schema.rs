@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn every_schema_compiles() {
         for kind in Kind::ALL {
-            jsonschema::draft7::new(&of_kind(kind)).expect(kind.as_str());
+            assert!(jsonschema::draft7::new(&of_kind(kind)).is_ok(), "{kind}");
         }
         jsonschema::draft7::new(&whole()).expect("the whole");
     }
