@@ -21,6 +21,7 @@ pub mod policy;
 pub mod provider;
 pub mod read;
 pub mod reference;
+pub mod runs;
 pub mod scheduler;
 pub mod schema;
 pub mod store;

@@ -1,1 +1,7 @@
-//! placeholder
+//! Carries out what the scheduler decides: the loop that owns a run, and the coordinator that workers talk to.
+
+mod coordinator;
+mod run_loop;
+
+pub use coordinator::LocalCoordinator;
+pub use run_loop::{Happening, RunEnd, RunError, run};

@@ -6,7 +6,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Number, name and SQL of each migration. The last number is the format of the state.
-const ALL: [(i64, &str, &str); 1] = [(1, "resources", include_str!("../migrations/0001_resources.sql"))];
+const ALL: [(i64, &str, &str); 2] = [
+    (1, "resources", include_str!("../migrations/0001_resources.sql")),
+    (2, "runs", include_str!("../migrations/0002_runs.sql")),
+];
 
 /// The newest format that this version knows.
 pub(crate) const FORMAT: i64 = ALL[ALL.len() - 1].0;

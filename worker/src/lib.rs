@@ -1,1 +1,20 @@
-//! placeholder
+//! Takes jobs from a coordinator and runs them on a provider: workspaces, containers, logs, triggers, results.
+
+mod container;
+mod follow;
+mod job;
+mod outcome;
+mod pump;
+mod source;
+mod spec;
+mod spool;
+mod sweep;
+mod worker;
+mod workspace;
+
+pub use container::{RUNNER_PATH, container_spec};
+pub use outcome::{Observed, conclude};
+pub use source::{CopyError, copy_tree};
+pub use spec::{Secrets, job_spec, secrets_wanted};
+pub use sweep::{OwnerLock, remove_all, sweep};
+pub use worker::{Settings, Worker};

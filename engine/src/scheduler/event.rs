@@ -73,6 +73,9 @@ pub struct AttemptResult {
     pub outputs: BTreeMap<String, Value>,
     /// Whether the attempt had started when it failed. What never started may always be tried again.
     pub started: bool,
+    /// Whether another try would find the same, so that only a job that says so gets one.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// What a scheduler asks for, to be carried out in order after the state was stored.

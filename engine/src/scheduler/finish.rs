@@ -63,7 +63,7 @@ pub(super) fn finished(
         return end(state, work, index, NodeStatus::Cancelled, None, reason);
     }
     if state.cancelled.is_none()
-        && let Some(delay) = retry_delay(state, index, failure, result.started)
+        && let Some(delay) = retry_delay(state, index, failure, result.started, result.permanent)
     {
         return retry(state, work, index, &message, delay);
     }
@@ -71,7 +71,13 @@ pub(super) fn finished(
 }
 
 /// How long to wait before the next attempt, in milliseconds; nothing where there is none.
-fn retry_delay(state: &RunState, index: usize, failure: FailureReason, started: bool) -> Option<f64> {
+fn retry_delay(
+    state: &RunState,
+    index: usize,
+    failure: FailureReason,
+    started: bool,
+    permanent: bool,
+) -> Option<f64> {
     let node = &state.nodes[index];
     let job = super::assignment::declared_job(state, node)?;
     let (max, delay, factor) = match &job.retry {
@@ -81,7 +87,7 @@ fn retry_delay(state: &RunState, index: usize, failure: FailureReason, started: 
             counts.then_some((*max, delay.as_millis(), *factor))?
         }
         // Who may have changed the world already is not run twice without having said so.
-        None if started && is_delicate(job) => return None,
+        None if permanent || (started && is_delicate(job)) => return None,
         None => INFRASTRUCTURE.contains(&failure).then_some((INFRASTRUCTURE_RETRIES, 1_000, 2.0))?,
     };
     let exponent = i32::try_from(node.retries).unwrap_or(i32::MAX);

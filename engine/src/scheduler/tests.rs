@@ -76,7 +76,8 @@ impl Run {
         self.send(Event::AttemptStarted { node: node.into(), attempt });
         let outputs = serde_json::from_value(outputs).expect("a map");
         let exit_code = Some(i32::from(failure.is_some()));
-        let result = AttemptResult { failure, exit_code, message: None, outputs, started: true };
+        let result =
+            AttemptResult { failure, exit_code, message: None, outputs, started: true, permanent: false };
         self.send(Event::AttemptFinished { node: node.into(), attempt, result });
     }
 
@@ -217,6 +218,7 @@ fn a_job_with_secrets_is_not_run_twice_unless_it_says_so() {
         message: None,
         outputs: BTreeMap::new(),
         started: false,
+        permanent: false,
     };
     run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result });
     assert_eq!(run.queue.len(), 2, "what never started may be tried again");

@@ -1,0 +1,214 @@
+//! From an assignment to the job spec that the runner gets: a function on values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reactorcide_engine::config::{CommandLine, Job, Step};
+use reactorcide_engine::placeholder::{find, replace, unescape};
+use reactorcide_engine::protocol::spec::{
+    Command, Context, JobSpec, Secret, Sensitive, StepSpec, VERSION, Work,
+};
+use reactorcide_engine::protocol::trigger::Limits;
+use reactorcide_engine::scheduler::Assignment;
+
+use crate::container::working_dir;
+
+/// Values of secrets, by what a job calls them: `path` or `path:key`.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    values: BTreeMap<String, Sensitive>,
+}
+
+impl Secrets {
+    /// From names and values.
+    pub fn new(values: impl IntoIterator<Item = (String, Sensitive)>) -> Self {
+        Self { values: values.into_iter().collect() }
+    }
+
+    /// The value of a secret. A name with a key falls back to the name alone.
+    pub fn get(&self, name: &str) -> Option<&Sensitive> {
+        let without_key = || name.split_once(':').and_then(|(path, _)| self.values.get(path));
+        self.values.get(name).or_else(without_key)
+    }
+
+    /// All values, to mask them.
+    fn all(&self) -> impl Iterator<Item = &Sensitive> {
+        self.values.values()
+    }
+}
+
+/// The secrets that a job names, by the variable that carries each.
+pub fn secrets_wanted(job: &Job) -> BTreeSet<(String, String)> {
+    let named = job.secrets.iter().map(|(variable, name)| (variable.clone(), name.clone()));
+    let in_environment = job.environment.iter().flat_map(|(variable, value)| {
+        let secrets = find(value).into_iter().filter(|placeholder| placeholder.namespace == "secret");
+        secrets.map(move |placeholder| (variable.clone(), placeholder.name))
+    });
+    named.chain(in_environment).collect()
+}
+
+/// The job spec. The error names a secret that there is no value for.
+pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) -> Result<JobSpec, String> {
+    let job = &assignment.job;
+    let missing = |name: &str| format!("there is no value for the secret {name:?}");
+    let mut environment = BTreeMap::from([("HOME".to_owned(), job.mount.0.clone())]);
+    let mut carried = Vec::new();
+    for (name, value) in &job.environment {
+        let wanted: Vec<_> =
+            find(value).into_iter().filter(|placeholder| placeholder.namespace == "secret").collect();
+        if let Some(placeholder) = wanted.iter().find(|placeholder| secrets.get(&placeholder.name).is_none())
+        {
+            return Err(missing(&placeholder.name));
+        }
+        let text = replace(value, |namespace, name| {
+            (namespace == "secret")
+                .then(|| secrets.get(name).map(|value| value.expose().to_owned()))
+                .flatten()
+        });
+        if wanted.is_empty() {
+            environment.insert(name.clone(), unescape(&text));
+        } else {
+            carried.push(Secret { name: name.clone(), value: Sensitive::new(text) });
+        }
+    }
+    for (variable, name) in &job.secrets {
+        let value = secrets.get(name).ok_or_else(|| missing(name))?;
+        carried.push(Secret { name: variable.clone(), value: value.clone() });
+    }
+    let allowed = job.triggers_allowed.clone().unwrap_or_default();
+    Ok(JobSpec {
+        v: VERSION,
+        run_id: assignment.run.clone(),
+        job: assignment.node.clone(),
+        attempt: assignment.attempt,
+        work: work(job),
+        environment,
+        secrets: carried,
+        // What one job may have another may print, so every value is masked in every job.
+        mask: secrets.all().cloned().collect(),
+        working_dir: working_dir(job, has_source),
+        workspace: job.mount.0.clone(),
+        timeout_ms: job.timeout.map(|timeout| timeout.as_millis()),
+        grace_ms: job.grace.as_millis(),
+        context: Context {
+            event: assignment.event.clone(),
+            vars: assignment.vars.clone(),
+            needs: assignment.needs.clone(),
+            inputs: assignment.inputs.clone(),
+            ..Context::default()
+        },
+        trigger_limits: Limits { jobs: allowed.count, depth: allowed.depth, ..Limits::default() },
+    })
+}
+
+fn work(job: &Job) -> Work {
+    match &job.command {
+        Some(command) => Work::Command(command_of(command)),
+        None => Work::Steps(job.steps.iter().map(step).collect()),
+    }
+}
+
+fn command_of(command: &CommandLine) -> Command {
+    match command {
+        CommandLine::Script(text) => Command::Script(unescape(text)),
+        CommandLine::Exec(words) => Command::Exec(words.iter().map(|word| unescape(word)).collect()),
+    }
+}
+
+fn step(step: &Step) -> StepSpec {
+    StepSpec {
+        name: step.name.clone(),
+        run: command_of(&step.run),
+        shell: step.shell.clone(),
+        parallel: step.parallel,
+        depends_on: step.depends_on.clone(),
+        when: step.when.clone(),
+        condition: step.condition,
+        continue_on_error: step.continue_on_error,
+        timeout_ms: step.timeout.map(|timeout| timeout.as_millis()),
+        working_dir: step.working_dir.as_deref().map(unescape),
+        environment: step.environment.iter().map(|(name, value)| (name.clone(), unescape(value))).collect(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    pub fn assignment(job: serde_json::Value) -> Assignment {
+        let job = serde_json::from_value(job).expect("a job");
+        let profile = json!({"name": "trusted", "spec": {"secrets": "granted"}});
+        Assignment {
+            run: "run".into(),
+            node: "test".into(),
+            attempt: 1,
+            job,
+            profile: serde_json::from_value(profile).expect("a profile"),
+            triggered: false,
+            depth: 0,
+            event: json!({"type": "push"}),
+            vars: BTreeMap::new(),
+            needs: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            at: 0,
+        }
+    }
+
+    fn secrets() -> Secrets {
+        let value = |name: &str, value: &str| (name.to_owned(), Sensitive::new(value));
+        Secrets::new([value("deploy/key:token", "T0KEN"), value("whole", "WH0LE")])
+    }
+
+    #[test]
+    fn secrets_travel_apart_from_the_environment() {
+        let job = json!({
+            "image": "i", "command": "c", "secrets": {"KEY": "deploy/key:token", "ALL": "whole:any"},
+            "environment": {"PLAIN": "$${var:x}", "URL": "https://u:${secret:deploy/key:token}@h"},
+        });
+        let spec = job_spec(&assignment(job), true, &secrets()).expect("a spec");
+        assert_eq!(spec.environment["PLAIN"], "${var:x}");
+        assert!(!spec.environment.values().any(|value| value.contains("T0KEN")));
+        let carried: Vec<_> = spec.secrets.iter().map(|s| (s.name.as_str(), s.value.expose())).collect();
+        assert_eq!(carried, [("URL", "https://u:T0KEN@h"), ("ALL", "WH0LE"), ("KEY", "T0KEN")]);
+        assert_eq!(spec.mask.len(), 2);
+        assert!(!format!("{spec:?}").contains("T0KEN"));
+    }
+
+    #[test]
+    fn a_secret_without_a_value_is_named() {
+        let job = json!({"image": "i", "command": "c", "secrets": {"KEY": "nowhere"}});
+        assert_eq!(
+            job_spec(&assignment(job), true, &secrets()),
+            Err("there is no value for the secret \"nowhere\"".into())
+        );
+    }
+
+    #[test]
+    fn fields_of_a_job_become_fields_of_its_spec() {
+        let job = json!({
+            "image": "i", "timeout": "1m", "grace": "3s", "working_dir": "sub", "mount": "/w",
+            "triggers_allowed": {"count": 2, "depth": 1},
+            "steps": [{"name": "s", "run": ["a", "b"], "shell": ["bash"], "parallel": true, "depends_on": [], "when": "true",
+                "condition": "always", "continue_on_error": true, "timeout": "2s", "working_dir": "x", "environment": {"A": "b"}}],
+        });
+        let spec = job_spec(&assignment(job), true, &secrets()).expect("a spec");
+        assert_eq!((spec.timeout_ms, spec.grace_ms), (Some(60_000), 3_000));
+        assert_eq!((spec.working_dir.as_str(), spec.workspace.as_str()), ("/w/sub", "/w"));
+        assert_eq!((spec.trigger_limits.jobs, spec.trigger_limits.depth), (2, 1));
+        let Work::Steps(steps) = &spec.work else { panic!("steps") };
+        let step = serde_json::to_value(&steps[0]).expect("JSON");
+        let expected = json!({
+            "name": "s", "run": {"exec": ["a", "b"]}, "shell": ["bash"], "parallel": true, "depends_on": [], "when": "true",
+            "condition": "always", "continue_on_error": true, "timeout_ms": 2000, "working_dir": "x", "environment": {"A": "b"},
+        });
+        assert_eq!(step, expected);
+    }
+
+    #[test]
+    fn steps_start_in_the_source_where_there_is_one() {
+        let job = || assignment(json!({"image": "i", "command": "c"}));
+        assert_eq!(job_spec(&job(), true, &secrets()).expect("a spec").working_dir, "/job/src");
+        assert_eq!(job_spec(&job(), false, &secrets()).expect("a spec").working_dir, "/job");
+    }
+}

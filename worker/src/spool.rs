@@ -1,0 +1,187 @@
+//! What a job printed, on disk between the pump that must never wait and whoever reads it slowly.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reactorcide_engine::protocol::frame::{Body, Frame, VERSION};
+use tokio::sync::watch;
+
+/// The most that is read at once.
+const CHUNK: usize = 1 << 20;
+
+/// Bytes that are there, and whether there will be more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Extent {
+    bytes: u64,
+    closed: bool,
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub struct SpoolWriter {
+    file: File,
+    extent: Arc<watch::Sender<Extent>>,
+    cap: u64,
+    dropped: u64,
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub struct SpoolReader {
+    path: PathBuf,
+    file: File,
+    extent: watch::Receiver<Extent>,
+    offset: u64,
+    partial: Vec<u8>,
+}
+
+/// Makes a spool. Beyond `cap` bytes frames are dropped, and a gap says how many bytes.
+pub fn spool(path: &Path, cap: u64) -> io::Result<(SpoolWriter, SpoolReader)> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = File::create(path)?;
+    let extent = Arc::new(watch::Sender::new(Extent::default()));
+    let receiver = extent.subscribe();
+    Ok((
+        SpoolWriter { file, extent, cap, dropped: 0 },
+        SpoolReader {
+            path: path.to_owned(),
+            file: File::open(path)?,
+            extent: receiver,
+            offset: 0,
+            partial: Vec::new(),
+        },
+    ))
+}
+
+impl SpoolWriter {
+    /// Adds frames. Fails never: what finds no room is counted.
+    pub fn write(&mut self, lines: &[u8]) {
+        let written = self.extent.borrow().bytes;
+        if written + lines.len() as u64 > self.cap {
+            self.dropped += lines.len() as u64;
+            return;
+        }
+        match self.file.write_all(lines) {
+            Ok(()) => self.extent.send_modify(|extent| extent.bytes = written + lines.len() as u64),
+            Err(_) => {
+                // Half a line may be there: what follows begins where the last whole one ended.
+                let _ = self.file.set_len(written);
+                let _ = self.file.seek(SeekFrom::Start(written));
+                self.dropped += lines.len() as u64;
+            }
+        }
+    }
+
+    /// There will be no more.
+    pub fn close(mut self, attempt: u32, seq: u64) {
+        if self.dropped > 0 {
+            let reason = "the log outgrew the disk space that is set aside for it".to_owned();
+            let body = Body::Gap { step: None, bytes: self.dropped, reason };
+            let mut line = Vec::new();
+            Frame { v: VERSION, attempt, seq, at: 0, body }.encode(&mut line);
+            self.cap = u64::MAX;
+            self.write(&line);
+        }
+    }
+}
+
+impl Drop for SpoolWriter {
+    fn drop(&mut self) {
+        self.extent.send_modify(|extent| extent.closed = true);
+    }
+}
+
+impl SpoolReader {
+    /// The next frames, as soon as there are some; `None` at the end.
+    pub async fn next(&mut self) -> Option<Vec<Frame>> {
+        loop {
+            let extent = *self.extent.borrow_and_update();
+            if extent.bytes > self.offset {
+                let frames = self.read(extent.bytes)?;
+                if !frames.is_empty() {
+                    return Some(frames);
+                }
+                continue;
+            }
+            if extent.closed {
+                return None;
+            }
+            if self.extent.changed().await.is_err() && self.extent.borrow().bytes <= self.offset {
+                return None;
+            }
+        }
+    }
+
+    fn read(&mut self, until: u64) -> Option<Vec<Frame>> {
+        let wanted = usize::try_from(until - self.offset).unwrap_or(CHUNK).min(CHUNK);
+        let mut bytes = vec![0; wanted];
+        self.file.read_exact(&mut bytes).ok()?;
+        self.offset += wanted as u64;
+        self.partial.extend_from_slice(&bytes);
+        let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let rest = self.partial.split_off(end);
+        let lines = std::mem::replace(&mut self.partial, rest);
+        Some(lines.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()).collect())
+    }
+}
+
+impl Drop for SpoolReader {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reactorcide_engine::protocol::frame::{Data, Stream};
+
+    use super::*;
+
+    fn line(text: &str, seq: u64) -> Vec<u8> {
+        let body = Body::Log { step: None, stream: Stream::Stdout, data: Data::from_bytes(text.as_bytes()) };
+        let mut line = Vec::new();
+        Frame { v: VERSION, attempt: 1, seq, at: 0, body }.encode(&mut line);
+        line
+    }
+
+    async fn rest(mut reader: SpoolReader) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(more) = reader.next().await {
+            frames.extend(more);
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_in_order_and_the_file_goes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let (mut writer, reader) = spool(&path, u64::MAX).expect("a spool");
+        let reading = tokio::spawn(rest(reader));
+        for seq in 0..1000 {
+            writer.write(&line("x".repeat(100).as_str(), seq));
+        }
+        writer.close(1, 1000);
+        let frames = reading.await.expect("read");
+        assert_eq!(frames.iter().map(|frame| frame.seq).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn beyond_the_cap_a_gap_says_how_much_is_missing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let one = line("hello", 0);
+        let (mut writer, reader) =
+            spool(&directory.path().join("log"), one.len() as u64 + 10).expect("a spool");
+        writer.write(&one);
+        writer.write(&line("lost", 1));
+        writer.close(1, 2);
+        let frames = rest(reader).await;
+        let lost = line("lost", 1).len() as u64;
+        assert!(matches!(frames[1].body, Body::Gap { bytes, .. } if bytes == lost), "{frames:?}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The loop that leases jobs, each of which then runs as a task of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactorcide_engine::coordinator::Coordinator;
+use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::job;
+use crate::spec::Secrets;
+
+/// What a worker needs to know beside the jobs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose containers these are.
+    pub owner: Owner,
+    /// Where workspaces and spools are made.
+    pub directory: PathBuf,
+    /// The runner on the host.
+    pub runner: PathBuf,
+    /// The tree that is copied into each workspace as the code under test.
+    pub source: Option<PathBuf>,
+    /// When a registry is asked for images.
+    pub pull: PullPolicy,
+    /// How long getting an image may take.
+    pub pull_deadline: Duration,
+    /// The secrets that jobs may have.
+    pub secrets: Arc<Secrets>,
+    /// Leave workspaces as they are.
+    pub keep_workspace: bool,
+    /// How many jobs at once.
+    pub slots: usize,
+    /// The most bytes of log that wait on disk for whoever reads them.
+    pub spool_bytes: u64,
+}
+
+/// A worker.
+#[derive(Clone)]
+pub struct Worker {
+    /// What runs containers.
+    pub provider: Arc<dyn Provider>,
+    /// What hands out jobs.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// Everything else.
+    pub settings: Arc<Settings>,
+}
+
+impl Worker {
+    /// Runs jobs until there are no more.
+    pub async fn work(self) {
+        let slots = Arc::new(Semaphore::new(self.settings.slots));
+        let mut jobs = JoinSet::new();
+        loop {
+            let Ok(first) = Arc::clone(&slots).acquire_owned().await else { break };
+            let free = slots.available_permits() + 1;
+            let Some(leases) = self.coordinator.lease(free).await else { break };
+            let mut first = Some(first);
+            for lease in leases {
+                let permit = match first.take() {
+                    Some(permit) => permit,
+                    None => match Arc::clone(&slots).acquire_owned().await {
+                        Ok(permit) => permit,
+                        Err(_) => break,
+                    },
+                };
+                let worker = self.clone();
+                jobs.spawn(async move {
+                    job::run(&worker, lease).await;
+                    drop(permit);
+                });
+            }
+            while jobs.try_join_next().is_some() {}
+        }
+        while jobs.join_next().await.is_some() {}
+    }
+}
