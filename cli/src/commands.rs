@@ -5,6 +5,8 @@ mod graph;
 mod history;
 mod init;
 mod plan;
+mod run;
+mod runs;
 mod schema;
 mod state;
 mod validate;
@@ -25,6 +27,10 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Make the applied state what the configuration says
     Apply(apply::ApplyArgs),
+    /// Run a pipeline's jobs in containers on this machine
+    Run(Box<run::RunArgs>),
+    /// List the runs of this machine, or tell every decision on one and why
+    Runs(runs::RunsArgs),
     /// Show what is applied: an overview, or one resource
     Show(state::ShowArgs),
     /// Look into the applied state
@@ -44,6 +50,8 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Validate(arguments) => validate::validate(&arguments, settings),
         Command::Plan(arguments) => plan::plan(&arguments, settings),
         Command::Apply(arguments) => apply::apply(&arguments, settings),
+        Command::Run(arguments) => run::run(&arguments, settings),
+        Command::Runs(arguments) => runs::runs(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),
         Command::State(arguments) => state::state(&arguments, settings),
         Command::History(arguments) => history::history(&arguments, settings),

@@ -36,9 +36,13 @@ pub fn read_directory(directory: &Path) -> Result<Reading, Failure> {
 }
 
 /// Like [`read_configuration`], for commands that cannot go on with a wrong one: prints every error and warning.
-#[allow(dead_code, reason = "the commands that use a configuration call it")]
 pub fn read_valid(settings: &Settings) -> Result<Configuration, Failure> {
-    let Reading { configuration, diagnostics } = read_configuration(settings)?;
+    valid_in(&settings.config_directory())
+}
+
+/// The same for a directory.
+pub fn valid_in(directory: &Path) -> Result<Configuration, Failure> {
+    let Reading { configuration, diagnostics } = read_directory(directory)?;
     crate::report::diagnostics(&diagnostics, &configuration.sources);
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     if errors > 0 {

@@ -4,8 +4,8 @@ mod applied;
 mod commands;
 mod config_files;
 mod exit;
+mod output;
 mod report;
-#[allow(dead_code, reason = "the commands that run jobs use it")]
 mod runner_binary;
 mod settings;
 mod time;

@@ -26,6 +26,7 @@ pub mod scheduler;
 pub mod schema;
 pub mod store;
 pub mod suggest;
+pub mod trigger_match;
 pub mod workflow;
 
 pub use reactorcide_protocol as protocol;

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use analyse::{Problem, analyse};
 pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_value, replace_matrix};
 pub use profile::Profile;
+pub use template::check_value;
 
 use crate::address::Address;
 use crate::config::{

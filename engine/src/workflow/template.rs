@@ -65,7 +65,7 @@ fn arguments(
 }
 
 /// Whether a value may be set. One that holds a placeholder is not known yet.
-pub(crate) fn check_value(parameter: &Parameter, value: &Value) -> Result<(), String> {
+pub fn check_value(parameter: &Parameter, value: &Value) -> Result<(), String> {
     if value.as_str().is_some_and(|text| !placeholder::find(text).is_empty()) {
         return Ok(());
     }

@@ -1,0 +1,237 @@
+//! The run itself: the server's loop and the worker's loop in this process, signals, and what people see.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactorcide_engine::provider::{Owner, Provider, ProviderError, PullPolicy};
+use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
+use reactorcide_engine::workflow::{Declaration, Workflow};
+use reactorcide_providers::{DockerConfig, docker};
+use reactorcide_server::{RunEnd, RunError};
+use reactorcide_state::SqliteRuns;
+use reactorcide_worker::{OwnerLock, Secrets, Worker, remove_all, sweep};
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{Pull, RunArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{Printer, Style};
+use crate::settings::Settings;
+use crate::{applied, report, runner_binary};
+
+/// How long getting an image may take.
+const PULL_DEADLINE: Duration = Duration::from_secs(600);
+/// Log that may wait on disk for a slow reader, a job.
+const SPOOL_BYTES: u64 = 2 << 30;
+/// Happenings that may wait for the terminal.
+const WAITING: usize = 64;
+
+/// What is to be run.
+#[derive(Debug)]
+pub struct Plan {
+    pub workflow: Workflow,
+    pub event: Value,
+    pub inputs: BTreeMap<String, Value>,
+    pub vars: BTreeMap<String, Value>,
+    pub selection: Option<Selection>,
+    pub source: PathBuf,
+}
+
+impl Plan {
+    /// The jobs that are to be run.
+    pub fn selected(&self) -> impl Iterator<Item = (&String, &Declaration)> {
+        let mut names = None;
+        if let Some(selection) = &self.selection {
+            let mut wanted: Vec<&String> = selection.jobs.iter().collect();
+            let mut found = std::collections::BTreeSet::new();
+            while let Some(name) = wanted.pop() {
+                if let Some(declaration) = self.workflow.jobs.get(name)
+                    && found.insert(name)
+                    && selection.follow_needs
+                {
+                    wanted.extend(&declaration.job.depends_on);
+                }
+            }
+            names = Some(found);
+        }
+        self.workflow
+            .jobs
+            .iter()
+            .filter(move |(name, _)| names.as_ref().is_none_or(|names| names.contains(name)))
+    }
+
+    /// The run's variables at its start.
+    pub fn vars(&self) -> BTreeMap<String, Value> {
+        let mut vars = self.workflow.vars.clone();
+        vars.extend(self.vars.clone());
+        vars
+    }
+}
+
+/// Runs a plan to its end.
+pub fn run(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
+    if !plan.source.is_dir() {
+        return Err(Failure::new(format!("the source {} is not a directory", plan.source.display()))
+            .hint("name one with --source-dir"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let exit = runtime.block_on(go(plan, secrets, arguments, settings));
+    // A task that still waits for a terminal or an engine must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit
+}
+
+async fn go(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
+    let store = applied::create(settings).await?;
+    let runs = SqliteRuns::new(store.database().clone());
+    let directory = absolute(&settings.state_directory())?;
+    let (engine, runner) = tokio::join!(provider.info(), install(directory.clone()));
+    engine.map_err(provider_failure)?;
+    let runner = runner?;
+    if sweep(&directory, provider.as_ref()).await.map_err(provider_failure)? > 0 {
+        report::note("removed what an earlier run that was killed had left behind");
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    let lock = OwnerLock::take(&directory, Owner(format!("rc-{id}")))
+        .map_err(|error| Failure::new(format!("cannot write to {}: {error}", directory.display())))?;
+    let worker = reactorcide_worker::Settings {
+        owner: lock.owner.clone(),
+        runner,
+        source: Some(absolute(&plan.source)?),
+        pull: match arguments.pull {
+            Pull::Always => PullPolicy::Always,
+            Pull::Missing => PullPolicy::IfMissing,
+            Pull::Never => PullPolicy::Never,
+        },
+        pull_deadline: PULL_DEADLINE,
+        secrets: Arc::new(secrets),
+        keep_workspace: arguments.keep_workspace,
+        slots: arguments.max_parallel.map_or_else(processors, usize::from),
+        spool_bytes: SPOOL_BYTES,
+        directory: directory.clone(),
+    };
+    let ended = watched(plan, id, &provider, worker, runs, arguments).await;
+    let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
+    if arguments.keep_workspace {
+        report::note(&format!("the workspaces are in {}", workspaces.display()));
+    } else {
+        let _ = std::fs::remove_dir_all(&workspaces);
+    }
+    match remove_all(provider.as_ref(), &lock.owner).await {
+        Ok(()) => lock.release(),
+        // The lock's file stays, so that the next run finds what is left.
+        Err(error) => {
+            report::note(&format!("something could not be removed, the next run tries again: {error}"))
+        }
+    }
+    let end = ended.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Failure::new(format!("{error}{cause}"))
+    })?;
+    Ok(match end.status {
+        RunStatus::Succeeded => Exit::Success,
+        RunStatus::Cancelled => Exit::Interrupted,
+        RunStatus::Failed | RunStatus::Running => Exit::Failed,
+    })
+}
+
+/// Runs, prints what happens, and passes signals on.
+async fn watched(
+    plan: Plan,
+    id: String,
+    provider: &Arc<dyn Provider>,
+    worker: reactorcide_worker::Settings,
+    runs: SqliteRuns,
+    arguments: &RunArgs,
+) -> Result<RunEnd, RunError> {
+    let style = if arguments.json { Style::Json } else { Style::Human };
+    let printer = Printer::new(style, &id, plan.workflow.jobs.keys().map(String::as_str));
+    let (show, happenings) = mpsc::channel(WAITING);
+    let printing = tokio::spawn(printer.print(happenings));
+    let (stop, stops) = mpsc::unbounded_channel();
+    let signals = tokio::spawn(pass_signals(stop, arguments.json));
+    let provider = Arc::clone(provider);
+    let new = NewRun {
+        id,
+        workflow: plan.workflow,
+        event: plan.event,
+        vars: plan.vars,
+        inputs: plan.inputs,
+        selection: plan.selection,
+    };
+    let work = |coordinator: Arc<reactorcide_server::LocalCoordinator>| {
+        Worker { provider, coordinator, settings: Arc::new(worker) }.work()
+    };
+    let ended = reactorcide_server::run(new, Arc::new(runs), work, stops, show).await;
+    signals.abort();
+    if let Ok(printer) = printing.await
+        && let Ok(end) = &ended
+    {
+        printer.end(end);
+    }
+    ended
+}
+
+/// The first Ctrl-C asks, the second kills. A request to terminate counts like Ctrl-C.
+async fn pass_signals(stop: mpsc::UnboundedSender<(String, bool)>, quiet: bool) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let name = next(&mut interrupt, &mut terminate).await;
+    if !quiet {
+        report::note("stopping; press Ctrl-C again to kill what runs");
+    }
+    let _ = stop.send((format!("stopped by {name}"), false));
+    loop {
+        let name = next(&mut interrupt, &mut terminate).await;
+        if !quiet {
+            report::note("killing what runs");
+        }
+        let _ = stop.send((format!("killed by {name}"), true));
+    }
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "Ctrl-C",
+        _ = terminate.recv() => "a request to terminate",
+    }
+}
+
+async fn install(directory: PathBuf) -> Result<PathBuf, Failure> {
+    let target = directory.join("runner");
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("the runner cannot be put into {}: {error}", directory.display()))
+    };
+    let made = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&target)?;
+        runner_binary::install(&target)
+    });
+    made.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+}
+
+fn provider_failure(error: ProviderError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        ProviderError::Unreachable { hint, .. } => failure.hint(hint),
+        _ => failure,
+    }
+}
+
+fn absolute(path: &std::path::Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

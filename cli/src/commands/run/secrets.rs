@@ -1,0 +1,117 @@
+//! Values of secrets for a local run: from the command line, or from where a Secret says that a local run finds them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Catalog, Kind, ProfileSecrets, RunnerMode, SecretSource, Spec};
+use reactorcide_engine::protocol::mask;
+use reactorcide_engine::protocol::spec::Sensitive;
+use reactorcide_worker::{Secrets, secrets_wanted};
+
+use super::event::split;
+use super::local::Plan;
+use crate::exit::{Exit, Failure};
+
+/// Every secret that the jobs to run name, with its value. Nothing runs where one has none.
+pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secrets, Failure> {
+    let mut values = given(pairs)?;
+    let mut missing = Vec::new();
+    for (name, declaration) in plan.selected() {
+        let wanted = secrets_wanted(&declaration.job);
+        if let Some((_, secret)) = wanted.first()
+            && declaration.profile.spec.secrets == ProfileSecrets::None
+        {
+            let profile = &declaration.profile.name;
+            return Err(Failure::new(format!(
+                "{name:?} wants the secret {secret:?}, and its profile {profile:?} allows none"
+            ))
+            .exit(Exit::NotAccepted));
+        }
+        if !wanted.is_empty()
+            && declaration.job.runner == RunnerMode::None
+            && !declaration.job.secrets_visible_to_engine
+        {
+            return Err(Failure::new(format!(
+                "{name:?} has secrets, which runner: none would show to the container engine"
+            ))
+            .exit(Exit::NotAccepted));
+        }
+        for (variable, secret) in wanted {
+            if find(&values, &secret).is_some() {
+                continue;
+            }
+            // A value may also be given for the variable that carries it.
+            let value = match values.get(&variable).cloned() {
+                Some(value) => Some(value),
+                None => declared(plan, catalog, &secret)?,
+            };
+            match value {
+                Some(value) => drop(values.insert(secret, value)),
+                None => missing.push(secret),
+            }
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    if let Some(first) = missing.first() {
+        return Err(Failure::new(format!("there is no value for the secret {}", missing.join(", ")))
+            .hint(format!("give it one: --secret {first}=env:VARIABLE or --secret {first}=file:PATH")));
+    }
+    for (name, value) in &values {
+        mask::check(value.expose().as_bytes())
+            .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
+    }
+    Ok(Secrets::new(values))
+}
+
+fn find<'a>(values: &'a BTreeMap<String, Sensitive>, secret: &str) -> Option<&'a Sensitive> {
+    values.get(secret).or_else(|| values.get(secret.split_once(':')?.0))
+}
+
+fn given(pairs: &[String]) -> Result<BTreeMap<String, Sensitive>, Failure> {
+    pairs
+        .iter()
+        .map(|pair| {
+            let (name, source) = split(pair, "--secret")?;
+            let value = match source.split_once(':') {
+                Some(("env", variable)) => from_environment(name, variable)?,
+                Some(("file", path)) => from_file(name, path)?,
+                _ => {
+                    // The text may be a value that somebody put there by mistake: it is not repeated.
+                    return Err(Failure::new(format!("--secret {name} does not say where its value is"))
+                        .hint(format!("write --secret {name}=env:VARIABLE or --secret {name}=file:PATH"))
+                        .exit(Exit::Usage));
+                }
+            };
+            Ok((name.to_owned(), value))
+        })
+        .collect()
+}
+
+/// Where the declaration of a secret says that a local run finds it.
+fn declared(plan: &Plan, catalog: &Catalog, secret: &str) -> Result<Option<Sensitive>, Failure> {
+    let name = secret.split_once(':').map_or(secret, |(name, _)| name);
+    let own = Address::new(Kind::Secret, plan.workflow.address.project.as_deref(), name);
+    let resource = catalog.get(&own).or_else(|| catalog.get(&Address::new(Kind::Secret, None, name)));
+    let Some(Spec::Secret(spec)) = resource.map(|resource| &resource.spec) else { return Ok(None) };
+    match (spec.source, &spec.location) {
+        (SecretSource::Env, Some(variable)) => from_environment(name, variable).map(Some),
+        (SecretSource::File, Some(path)) => from_file(name, path).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn from_environment(name: &str, variable: &str) -> Result<Sensitive, Failure> {
+    std::env::var(variable).map(Sensitive::new).map_err(|_| {
+        Failure::new(format!("the secret {name:?} comes from the variable {variable}, which is not set"))
+    })
+}
+
+/// One line break at the end belongs to the file, not to the value.
+fn from_file(name: &str, path: &str) -> Result<Sensitive, Failure> {
+    let text = std::fs::read_to_string(Path::new(path))
+        .map_err(|error| Failure::new(format!("the secret {name:?} cannot be read from {path}: {error}")))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Sensitive::new(text.strip_suffix('\r').unwrap_or(text)))
+}

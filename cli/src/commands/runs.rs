@@ -1,0 +1,95 @@
+//! `reactorcide runs`: the runs of this machine, and why each job of one did what it did.
+
+use std::io::Write;
+
+use clap::Args;
+use reactorcide_engine::runs::{RunRecord, RunStore};
+use reactorcide_engine::scheduler::Transition;
+use reactorcide_state::SqliteRuns;
+
+use crate::exit::{Exit, Failure};
+use crate::output::{duration, safe};
+use crate::settings::Settings;
+use crate::{applied, time};
+
+/// Options of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// A run, by its id or the end of it
+    run: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// How many runs
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: u32,
+}
+
+/// Lists runs, or the decisions on one.
+pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> {
+    applied::block_on(async {
+        let Some(store) = applied::open(settings).await? else {
+            return Err(Failure::new("nothing was ever run here").hint("`reactorcide run PIPELINE`"));
+        };
+        let runs = SqliteRuns::new(store.database().clone());
+        match &arguments.run {
+            None => {
+                let records = runs.runs(arguments.limit).await.map_err(applied::store_failure)?;
+                list(&records, arguments.json)
+            }
+            Some(id) => {
+                let records = runs.runs(10_000).await.map_err(applied::store_failure)?;
+                let run = find(&records, id)?;
+                let transitions = runs.transitions(&run.id).await.map_err(applied::store_failure)?;
+                tell(&transitions, arguments.json)
+            }
+        }
+    })?;
+    Ok(Exit::Success)
+}
+
+fn find<'a>(records: &'a [RunRecord], id: &str) -> Result<&'a RunRecord, Failure> {
+    let found: Vec<&RunRecord> = records.iter().filter(|record| record.id.ends_with(id)).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Failure::new(format!("there is no run {id:?}")).hint("`reactorcide runs` lists them")),
+        many => Err(Failure::new(format!("{id:?} means {} runs", many.len())).hint("give more of the id")),
+    }
+}
+
+fn list(records: &[RunRecord], as_json: bool) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    for run in records {
+        let written = if as_json {
+            writeln!(out, "{}", serde_json::to_string(run).unwrap_or_default())
+        } else {
+            let took = run.ended_at.map_or_else(String::new, |end| duration(end - run.started_at));
+            let at = time::timestamp(u64::try_from(run.started_at).unwrap_or_default());
+            writeln!(
+                out,
+                "{}  {at}  {:<9} {took:>8}  {} ({})",
+                run.id,
+                run.status.as_str(),
+                safe(&run.pipeline),
+                safe(&run.event)
+            )
+        };
+        written.map_err(|error| Failure::new(format!("cannot print: {error}")))?;
+    }
+    Ok(())
+}
+
+fn tell(transitions: &[Transition], as_json: bool) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    for transition in transitions {
+        let written = if as_json {
+            writeln!(out, "{}", serde_json::to_string(transition).unwrap_or_default())
+        } else {
+            let node = transition.node.as_deref().unwrap_or("the run");
+            let at = time::timestamp(u64::try_from(transition.at).unwrap_or_default());
+            writeln!(out, "{at}  {:<20} {:<9} {}", safe(node), transition.to, safe(&transition.reason))
+        };
+        written.map_err(|error| Failure::new(format!("cannot print: {error}")))?;
+    }
+    Ok(())
+}
