@@ -56,6 +56,28 @@ pub fn replace(text: &str, value: impl Fn(&str, &str) -> Option<String>) -> Stri
     replaced
 }
 
+/// Replaces those placeholders for which there is a value and takes the escapes out of the rest: the last thing to
+/// happen to a text, once. Values come through as they are.
+pub fn finish(text: &str, value: impl Fn(&str, &str) -> Option<String>) -> String {
+    let mut finished = String::with_capacity(text.len());
+    let mut from = 0;
+    for placeholder in find(text) {
+        if let Some(value) = value(&placeholder.namespace, &placeholder.name) {
+            finished.push_str(&unescape(&text[from..placeholder.range.start]));
+            finished.push_str(&value);
+            from = placeholder.range.end;
+        }
+    }
+    finished.push_str(&unescape(&text[from..]));
+    finished
+}
+
+/// Makes data safe to stand in a text that is looked into for placeholders later: it comes out of [`unescape`] as it
+/// is, whatever it holds.
+pub fn escape(data: &str) -> String {
+    data.replace("${", "$${")
+}
+
 /// Takes the escapes out: the last thing to happen to a text, once.
 pub fn unescape(text: &str) -> String {
     text.replace("$${", "${")
@@ -85,5 +107,20 @@ mod tests {
             |namespace: &str, name: &str| (namespace == "param").then(|| format!("<{name}${{param:x}}>"));
         assert_eq!(replace("é ${param:a} ${var:b} ${HOME}", value), "é <a${param:x}> ${var:b} ${HOME}");
         assert_eq!(unescape("$${param:a} $$ ${HOME}"), "${param:a} $$ ${HOME}");
+    }
+
+    #[test]
+    fn finishing_takes_escapes_out_of_the_text_and_not_out_of_values() {
+        let value = |namespace: &str, _: &str| (namespace == "secret").then(|| "$${x}".to_owned());
+        assert_eq!(finish("$${a} ${secret:p} $${b}", value), "${a} $${x} ${b}");
+    }
+
+    #[test]
+    fn data_comes_through_as_it_is_and_is_never_a_placeholder() {
+        for data in ["${secret:a:b}", "$${secret:a}", "$$${secret:a}", "$", "${", "a $${HOME} ${x}", "$$"] {
+            let escaped = escape(data);
+            assert_eq!(find(&escaped), [], "{data}");
+            assert_eq!(unescape(&escaped), data);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reactorcide_engine::config::{CommandLine, Job, Step};
-use reactorcide_engine::placeholder::{find, replace, unescape};
+use reactorcide_engine::placeholder::{find, finish, unescape};
 use reactorcide_engine::protocol::spec::{
     Command, Context, JobSpec, Secret, Sensitive, StepSpec, VERSION, Work,
 };
@@ -59,13 +59,13 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         {
             return Err(missing(&placeholder.name));
         }
-        let text = replace(value, |namespace, name| {
+        let text = finish(value, |namespace, name| {
             (namespace == "secret")
                 .then(|| secrets.get(name).map(|value| value.expose().to_owned()))
                 .flatten()
         });
         if wanted.is_empty() {
-            environment.insert(name.clone(), unescape(&text));
+            environment.insert(name.clone(), text);
         } else {
             carried.push(Secret { name: name.clone(), value: Sensitive::new(text) });
         }

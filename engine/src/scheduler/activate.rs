@@ -56,6 +56,8 @@ fn dependencies_allow(state: &RunState, node: &Node, after_cancel: bool) -> Resu
             };
             if dependencies().any(bad) {
                 Ok(())
+            } else if node.depends_on.is_empty() {
+                Err("it runs after a failure, and waits for no job of this run".to_owned())
             } else {
                 Err(format!("none of {} failed", node.depends_on.join(", ")))
             }
@@ -130,7 +132,9 @@ fn expand(state: &mut RunState, work: &mut Work, group: usize, instances: Vec<In
         node.env = parent.env.clone();
         node.depth = parent.depth;
         node.group = Some(group);
-        state.add(node);
+        let expected = state.expecting.remove(&node.name);
+        let index = state.add(node);
+        state.nodes[index].dependents.extend(expected.into_iter().flatten());
     }
     let parent = &mut state.nodes[group];
     (parent.parts, parent.open_parts, parent.first_part) = (count, count, first);

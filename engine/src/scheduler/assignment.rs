@@ -87,18 +87,21 @@ pub(super) fn profile_of(state: &RunState, node: &Node) -> Profile {
 fn job_of(state: &RunState, node: &Node) -> Result<Job, String> {
     let declared = declared_job(state, node).ok_or_else(|| format!("there is no job {:?}", node.name))?;
     let mut job = replace_matrix(declared, &node.instance.matrix)?;
-    job.environment.extend(node.env.clone());
+    // What a running job gave (variables, items, a trigger's environment) is data: a secret's placeholder in it stays
+    // text, or whoever writes an output could name a secret.
     let var = |text: &str| {
         placeholder::replace(text, |namespace, name| {
-            (namespace == "var").then(|| state.vars.get(name).map(text_of)).flatten()
+            (namespace == "var")
+                .then(|| state.vars.get(name).map(|value| placeholder::escape(&text_of(value))))
+                .flatten()
         })
     };
     job.image = job.image.map(|image| var(&image));
     for value in job.environment.values_mut() {
         *value = var(value);
     }
-    job.environment.extend(node.instance.environment.clone());
-    // Item values are data: they are never looked into for placeholders, so they come last.
+    let given = node.env.iter().chain(&node.instance.environment);
+    job.environment.extend(given.map(|(name, value)| (name.clone(), placeholder::escape(value))));
     Ok(job)
 }
 

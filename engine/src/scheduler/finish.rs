@@ -42,6 +42,8 @@ pub(super) fn finished(
         return;
     }
     node.exit_code = result.exit_code;
+    // Those of a failed job too: who cleans up needs them.
+    node.outputs = result.outputs;
     let mut failure = result.failure;
     let mut message = result.message.clone().unwrap_or_default();
     if failure.is_none()
@@ -51,7 +53,6 @@ pub(super) fn finished(
         message = refused;
     }
     let Some(failure) = failure else {
-        node.outputs = result.outputs;
         let reason = if message.is_empty() { "it succeeded".to_owned() } else { message };
         return end(state, work, index, NodeStatus::Succeeded, None, reason);
     };
@@ -107,6 +108,8 @@ fn is_delicate(job: &Job) -> bool {
 fn retry(state: &mut RunState, work: &mut Work, index: usize, message: &str, delay: f64) {
     let node = &mut state.nodes[index];
     node.retries += 1;
+    // Refused was what that attempt asked for; the next one may ask for something else.
+    node.refused = None;
     node.attempt += 1;
     node.status = NodeStatus::Queued;
     // Clamped to an hour above.
@@ -185,17 +188,17 @@ pub(super) fn finish(state: &mut RunState, work: &mut Work) {
     if state.status != RunStatus::Running {
         return;
     }
-    let failed: Vec<&str> = state
-        .nodes
-        .iter()
-        .filter(|node| node.status == NodeStatus::Failed && node.parts == 0)
-        .map(|node| node.name.as_str())
-        .collect();
-    let (status, reason) = match (&state.cancelled, failed.as_slice()) {
-        (Some(reason), _) => (RunStatus::Cancelled, reason.clone()),
-        (None, []) => (RunStatus::Succeeded, "no job failed".to_owned()),
-        (None, [one]) => (RunStatus::Failed, format!("{one} failed")),
-        (None, many) => (RunStatus::Failed, format!("{} jobs failed: {}", many.len(), many.join(", "))),
+    let all = |status: NodeStatus| -> Vec<&str> {
+        let leaves = state.nodes.iter().filter(|node| node.status == status && node.parts == 0);
+        leaves.map(|node| node.name.as_str()).collect()
+    };
+    let (status, reason) = match (&state.cancelled, all(NodeStatus::Failed), all(NodeStatus::Cancelled)) {
+        (Some(reason), ..) => (RunStatus::Cancelled, reason.clone()),
+        (None, failed, _) if !failed.is_empty() => (RunStatus::Failed, counted(&failed, "failed")),
+        (None, _, cancelled) if !cancelled.is_empty() => {
+            (RunStatus::Cancelled, counted(&cancelled, "ended as cancelled"))
+        }
+        _ => (RunStatus::Succeeded, "no job failed".to_owned()),
     };
     state.status = status;
     work.commands.push(Command::Record(Transition {
@@ -206,4 +209,12 @@ pub(super) fn finish(state: &mut RunState, work: &mut Work) {
         reason,
     }));
     work.commands.push(Command::Finish(status));
+}
+
+/// `lint failed`, `2 jobs failed: lint, test`.
+fn counted(names: &[&str], what: &str) -> String {
+    match names {
+        [one] => format!("{one} {what}"),
+        many => format!("{} jobs {what}: {}", many.len(), many.join(", ")),
+    }
 }

@@ -235,6 +235,7 @@ fn what_is_over_changes_nothing() {
         message: None,
         outputs: BTreeMap::new(),
         started: true,
+        permanent: false,
     };
     run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result: stale.clone() });
     run.send(Event::AttemptFinished { node: "nobody".into(), attempt: 1, result: stale });
@@ -350,17 +351,128 @@ fn a_variable_with_two_values_is_refused_by_name() {
     let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
     run.trigger("a", json!({"vars": {"k": 1}}));
     run.trigger("b", json!({"vars": {"k": 1}}));
-    run.send(Event::Triggered {
-        node: "b".into(),
-        attempt: 1,
-        ordinal: 1,
-        request: serde_json::from_value(json!({"vars": {"k": 2}})).expect("a request"),
-    });
     run.ok("b");
+    assert_eq!(run.status("b").0, NodeStatus::Succeeded, "the same value twice is fine");
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+    run.trigger("a", json!({"vars": {"k": 1}}));
+    run.trigger("b", json!({"vars": {"k": 2}}));
+    run.ok("b");
+    let refused = r#"a trigger was refused: the variable "k" was set to another value by "a""#;
+    assert_eq!(run.status("b"), (NodeStatus::Failed, refused));
+}
+
+#[test]
+fn what_a_job_hands_on_cannot_name_a_secret() {
+    let each = json!({"depends_on": ["find"], "for_each": "needs.find.outputs.list", "environment": {"V": "${var:v}"}});
+    let mut run = Run::new(json!({"find": job(json!({})), "each": job(each)}));
+    run.trigger("find", json!({"vars": {"v": "${secret:deploy/key}"}}));
+    run.end("find", None, json!({"list": "[\"${secret:deploy/key}\"]"}));
+    let part = assignment(&run.state, "each[0]", 0).expect("a node").expect("a job");
+    for variable in ["ITEM", "V"] {
+        let value = &part.job.environment[variable];
+        assert_eq!(crate::placeholder::find(value), [], "{variable}");
+        assert_eq!(crate::placeholder::unescape(value), "${secret:deploy/key}");
+    }
+}
+
+#[test]
+fn a_declared_job_that_was_left_out_joins_as_it_is_declared() {
+    let spec = json!({"jobs": {
+        "a": job(json!({})), "b": job(json!({})),
+        "deploy": job(json!({"depends_on": ["b"], "condition": "any_failed"})),
+    }});
+    let mut run = Run::with(spec, |new| {
+        new.selection = Some(Selection { jobs: vec!["a".into(), "b".into()], follow_needs: false });
+    });
+    let wanted = json!({"jobs": [{"job_name": "deploy", "env": {"K": "${secret:x}"}, "depends_on": ["a"]}]});
+    run.trigger("a", wanted.clone());
+    run.trigger("b", wanted);
+    run.trigger("b", json!({"operation_id": "other", "jobs": [{"job_name": "deploy", "env": {"K": "2"}}]}));
+    run.queued();
+    run.ok("a");
+    assert_eq!(run.status("deploy").0, NodeStatus::Waiting, "its own dependency stands");
+    run.ok("b");
+    assert!(run.status("b").1.contains("is in the run already, with another environment"));
+    assert_eq!(run.queued(), ["deploy"], "its own condition stands");
+    let assignment = assignment(&run.state, "deploy", 0).expect("a node").expect("a job");
+    assert_eq!(assignment.job.environment["K"], "$${secret:x}");
+}
+
+#[test]
+fn what_a_triggered_job_may_trigger_is_not_more_than_who_asked_for_it() {
+    let allowed = json!({"network": "none", "triggers_allowed": {"depth": 2, "count": 1, "images": ["i"]}});
+    let mut run = Run::new(json!({"a": job(allowed)}));
+    run.trigger("a", json!({"jobs": [{"job_name": "child", "command": "c"}]}));
+    run.ok("a");
+    let child = assignment(&run.state, "child", 0).expect("a node").expect("a job").job;
+    assert_eq!(child.network, crate::config::Network::None);
+    run.trigger("child", json!({"jobs": [{"job_name": "x", "image": "other", "command": "c"}]}));
+    run.ok("child");
     assert!(
-        run.status("b").1.contains("was set to another value by \"b\"")
-            || run.status("b").0 == NodeStatus::Succeeded
+        run.status("child").1.contains("may not trigger jobs of the image \"other\""),
+        "{:?}",
+        run.status("child")
     );
+    let mut run = Run::new(json!({"a": job(json!({"triggers_allowed": {"depth": 1}}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "child", "command": "c"}]}));
+    run.trigger("child", json!({"jobs": [{"job_name": "grandchild", "command": "c"}]}));
+    run.ok("child");
+    assert!(run.status("child").1.contains("may be triggered 1 deep at most"));
+}
+
+#[test]
+fn a_circle_through_what_is_in_the_run_is_named_whole() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["y"]}]}));
+    run.trigger(
+        "b",
+        json!({"jobs": [
+            {"job_name": "w", "command": "c", "depends_on": ["x", "a"]},
+            {"job_name": "y", "command": "c", "depends_on": ["w", "x"]},
+        ]}),
+    );
+    run.ok("b");
+    let reason = run.status("b").1;
+    assert!(reason.ends_with("would wait for itself: w -> x -> y -> w"), "{reason}");
+    assert_eq!(run.state.nodes().len(), 3);
+}
+
+#[test]
+fn a_part_of_a_job_can_be_waited_for_before_it_is_there() {
+    let each = json!({"depends_on": ["find"], "for_each": [1, 2]});
+    let mut run = Run::new(json!({"find": job(json!({})), "each": job(each)}));
+    run.trigger("find", json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["each[1]"]}]}));
+    run.queued();
+    run.ok("find");
+    assert_eq!(run.queued(), ["each[0]", "each[1]"]);
+    run.ok("each[1]");
+    assert_eq!(run.queued(), ["x"]);
+}
+
+#[test]
+fn the_next_attempt_is_not_blamed_for_what_the_one_before_asked() {
+    let mut run = Run::new(json!({"a": job(json!({}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "x"}]}));
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    run.ok("a");
+    assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}
+
+#[test]
+fn a_run_with_a_job_that_was_stopped_alone_did_not_succeed() {
+    let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({"depends_on": ["a"]}))}));
+    run.end("a", Some(FailureReason::Cancelled), json!({}));
+    assert_eq!(run.status("b"), (NodeStatus::Skipped, "a was cancelled"));
+    assert_eq!(run.finished, Some(RunStatus::Cancelled));
+}
+
+#[test]
+fn who_cleans_up_sees_what_the_failed_job_handed_on() {
+    let when = json!({"depends_on": ["a"], "condition": "any_failed", "when": "needs.a.outputs.id == '7'"});
+    let mut run = Run::new(json!({"a": job(json!({})), "tidy": job(when)}));
+    run.queued();
+    run.end("a", Some(FailureReason::Exit), json!({"id": "7"}));
+    assert_eq!(run.queued(), ["tidy"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::assignment::{declared_job, profile_of};
 use super::event::{NodeName, NodeStatus};
 use super::node::{Node, Origin};
 use super::{MAX_NODES, RunState, Work};
-use crate::config::{CommandLine, ForEach, Job, TriggersAllowed};
+use crate::config::{CommandLine, ForEach, Job, Network, TriggersAllowed};
 use crate::glob::Glob;
 use crate::protocol::trigger::{TriggerRequest, TriggeredJob};
 use crate::workflow::resolve_triggered;
@@ -40,7 +40,8 @@ pub(super) fn triggered(
         return;
     }
     if state.cancelled.is_some() {
-        return;
+        let why = "it asked for jobs after the run was cancelled: none is added";
+        return work.record(&state.nodes[index], why);
     }
     match carry_out(state, work, index, request) {
         Ok(()) => {
@@ -126,26 +127,33 @@ fn node_for(
             Origin::Triggered { by, .. } => {
                 Err(format!("{by:?} has already triggered another job called {name:?}"))
             }
-            Origin::Declared(_) if is_bare(wanted) => Ok(None),
+            Origin::Declared(_) if has_no_definition(wanted) && existing.env == wanted.env => Ok(None),
+            Origin::Declared(_) if has_no_definition(wanted) => {
+                Err(format!("{name:?} is in the run already, with another environment"))
+            }
             Origin::Declared(_) => Err(format!("the pipeline declares another job called {name:?}")),
         };
     }
-    // A declared job that this run left out joins it as it is declared.
-    let is_declared = state.workflow.jobs.contains_key(name);
-    let (origin, condition, depends_on) = if is_declared {
+    // A declared job that this run left out joins it as it is declared; the trigger may only make it wait for more.
+    let declaration = state.workflow.jobs.get(name);
+    let (origin, condition, depends_on) = if let Some(declaration) = declaration {
         if !has_no_definition(wanted) {
             return Err(format!(
                 "{name:?} is declared by the pipeline, so a trigger cannot say what it runs"
             ));
         }
-        (Origin::Declared(name.clone()), wanted.condition, wanted.depends_on.clone())
+        let here = declaration.job.depends_on.iter().filter(|name| state.by_name.contains_key(*name));
+        let depends_on = here.chain(&wanted.depends_on).cloned().collect();
+        (Origin::Declared(name.clone()), declaration.job.condition, depends_on)
     } else {
         let job = Box::new(made(state, asking, caps, wanted)?);
         let by = asking.name.clone();
         (Origin::Triggered { by, job, request }, wanted.condition, wanted.depends_on.clone())
     };
     let mut node = Node::new(name.clone(), origin, condition, depends_on);
-    node.env = if is_declared { wanted.env.clone() } else { BTreeMap::new() };
+    if declaration.is_some() {
+        node.env = wanted.env.clone();
+    }
     node.depth = asking.depth + 1;
     Ok(Some(node))
 }
@@ -196,15 +204,25 @@ fn made(
     let parent = declared_job(state, asking);
     job.source = job.source.or_else(|| parent?.source.clone());
     job.ci_source = job.ci_source.or_else(|| parent?.ci_source.clone());
+    if parent.is_some_and(|parent| parent.network == Network::None) {
+        job.network = Network::None;
+    }
+    job.triggers_allowed = Some(narrower(caps, job.triggers_allowed.as_ref()));
     let profile = profile_of(state, asking);
     profile.limit(&mut job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
     job.profile = Some(profile.name);
     Ok(job)
 }
 
-/// Whether a trigger only names a job.
-fn is_bare(wanted: &TriggeredJob) -> bool {
-    has_no_definition(wanted) && wanted.env.is_empty()
+/// What a triggered job may trigger itself: never more than who asked for it.
+fn narrower(caps: &TriggersAllowed, own: Option<&TriggersAllowed>) -> TriggersAllowed {
+    let Some(own) = own else { return caps.clone() };
+    TriggersAllowed {
+        count: caps.count.min(own.count),
+        depth: caps.depth.min(own.depth),
+        templates: caps.templates.clone().or_else(|| own.templates.clone()),
+        images: caps.images.clone().or_else(|| own.images.clone()),
+    }
 }
 
 fn has_no_definition(wanted: &TriggeredJob) -> bool {
@@ -233,19 +251,38 @@ fn refuse_circles(state: &RunState, new: &[Node]) -> Result<(), String> {
     if by_name.len() != new.len() {
         return Err("two jobs of one trigger have the same name".to_owned());
     }
-    let dependencies = |name: &str| -> Vec<String> {
-        let node = by_name.get(name).copied().or_else(|| state.node(name));
-        node.map(|node| node.depends_on.clone()).unwrap_or_default()
+    // Nodes that are there already matter only where one of them expects a new name.
+    let is_expected = new.iter().any(|node| state.expecting.contains_key(&node.name));
+    let dependencies = |name: &str| -> &[NodeName] {
+        let there = || state.node(name).filter(|node| is_expected && !node.status.is_terminal());
+        by_name.get(name).copied().or_else(there).map_or(&[], |node| &node.depends_on)
     };
+    // Depth first over what the new nodes wait for: a name that is met again while it is still open closes a circle.
+    let mut closed: BTreeMap<&str, bool> = BTreeMap::new();
     for node in new {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut pending = node.depends_on.clone();
-        while let Some(name) = pending.pop() {
-            if name == node.name {
-                return Err(format!("{:?} would wait for itself", node.name));
-            }
-            if seen.insert(name.clone()) {
-                pending.extend(dependencies(&name));
+        if closed.contains_key(node.name.as_str()) {
+            continue;
+        }
+        closed.insert(&node.name, false);
+        let mut path: Vec<(&str, &[NodeName])> = vec![(&node.name, &node.depends_on)];
+        while let Some((name, rest)) = path.last_mut() {
+            let Some((next, others)) = rest.split_first() else {
+                closed.insert(name, true);
+                path.pop();
+                continue;
+            };
+            *rest = others;
+            match closed.get(next.as_str()) {
+                Some(true) => {}
+                Some(false) => {
+                    let circle = path.iter().map(|(name, _)| *name).skip_while(|name| name != next);
+                    let circle: Vec<&str> = circle.chain([next.as_str()]).collect();
+                    return Err(format!("{next:?} would wait for itself: {}", circle.join(" -> ")));
+                }
+                None => {
+                    closed.insert(next, false);
+                    path.push((next, dependencies(next)));
+                }
             }
         }
     }

@@ -123,6 +123,11 @@ fn needed<'a>(job: &'a Job, facts: &BTreeMap<&str, Option<BTreeSet<Fact<'a>>>>) 
             let mut possible: Vec<BTreeSet<Fact<'a>>> = Vec::new();
             let mut clash = None;
             for dependency in dependencies {
+                if job.on_cancel {
+                    // After a cancel it also runs where what it waits for never started: nothing else is certain.
+                    possible.push(BTreeSet::from([Fact::Failed(dependency)]));
+                    continue;
+                }
                 let Some(set) = of(dependency, Fact::Failed(dependency)) else { continue };
                 match contradiction(&set) {
                     Some(name) => clash = Some(name),
