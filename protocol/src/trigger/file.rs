@@ -90,9 +90,6 @@ fn check(request: &TriggerRequest) -> Result<(), String> {
         if job.item_var.is_some() && job.for_each.is_none() {
             return Err(format!("job {:?} has `item_var` but no `for_each`", job.job_name));
         }
-        if job.template.is_some() && (job.image.is_some() || job.command.is_some()) {
-            return Err(format!("job {:?} has both a template and an image or command", job.job_name));
-        }
     }
     Ok(())
 }

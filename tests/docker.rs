@@ -1,0 +1,145 @@
+//! What tests on a real container engine share: a project directory, the binary, and the check that nothing is left.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A directory with a configuration, in an environment of its own.
+pub struct Project {
+    directory: tempfile::TempDir,
+}
+
+/// How a command ended, as text.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Project {
+    /// A project `p` with a pipeline `ci` of these jobs, as YAML indented by four blanks.
+    pub fn with_jobs(jobs: &str) -> Self {
+        Self::with_files(&[(
+            ".reactorcide/ci.yaml",
+            &format!(
+                "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+                 apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n{jobs}"
+            ),
+        )])
+    }
+
+    pub fn with_files(files: &[(&str, &str)]) -> Self {
+        let project = Self { directory: tempfile::tempdir().expect("a directory") };
+        files.iter().for_each(|(path, text)| project.write(path, text));
+        project
+    }
+
+    /// A copy of a directory of this repository.
+    pub fn copy_of(directory: &str) -> Self {
+        let project = Self { directory: tempfile::tempdir().expect("a directory") };
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory).join(".");
+        let status = Command::new("cp").arg("-R").arg(from).arg(project.path()).status().expect("cp");
+        assert!(status.success());
+        project
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reactorcide"));
+        command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        command
+    }
+
+    pub fn execute(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).output().expect("the binary starts"))
+    }
+
+    /// `run ci --from-config .` and more; afterwards nothing may be left.
+    pub fn run(&self, more: &[&str]) -> Ended {
+        let mut arguments = vec!["run", "ci", "--from-config", "."];
+        arguments.extend(more);
+        let ended = self.execute(&arguments);
+        self.assert_nothing_left();
+        ended
+    }
+
+    /// Starts a run whose end the test waits for by itself.
+    pub fn start(&self, more: &[&str]) -> Child {
+        let mut arguments = vec!["run", "ci", "--from-config", "."];
+        arguments.extend(more);
+        self.command(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    }
+
+    /// No container of a run of this project exists, and no workspace.
+    pub fn assert_nothing_left(&self) {
+        let workspaces = self.path().join(".reactorcide-state/workspaces");
+        let left: Vec<PathBuf> = std::fs::read_dir(&workspaces)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "workspaces");
+        let database = self.execute(&["runs", "--json"]);
+        for line in database.stdout.lines() {
+            let run: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let id = run["id"].as_str().expect("an id");
+            for kind in [&["ps", "-aq"][..], &["network", "ls", "-q"]] {
+                let filter = format!("label=reactorcide.owner=rc-{id}");
+                let found =
+                    Command::new("docker").args(kind).args(["--filter", &filter]).output().expect("docker");
+                assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{kind:?} of run {id}");
+            }
+        }
+    }
+}
+
+/// Waits for a child and takes what it printed.
+pub fn wait(child: Child) -> Ended {
+    ended(child.wait_with_output().expect("it ends"))
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, name: &str) {
+    let status =
+        Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().expect("kill");
+    assert!(status.success());
+}
+
+/// Looks again and again until it holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// The running containers of a run of a project, by the job's name.
+pub fn running(job: &str) -> Vec<String> {
+    let filter = format!("label=reactorcide.job={job}");
+    let found = Command::new("docker").args(["ps", "-q", "--filter", &filter]).output();
+    let found = found.expect("docker is on the PATH: ./dev setup");
+    String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
+}
