@@ -1,7 +1,7 @@
 //! Seeded simulation of the scheduler: random workflows, a worker that does everything a worker may do, and an
 //! oracle that knows what must hold and nothing of how it is done.
 //!
-//! A failure prints its seed; `REACTORCIDE_SEED=n cargo test -p reactorcide-engine --test simulation` runs that one
+//! A failure prints its seed; `REACTORCIDE_SEED=n cargo test -p reactorcide-engine --test scheduling` runs that one
 //! alone, and `REACTORCIDE_SEEDS=n` runs that many.
 
 mod oracle;
