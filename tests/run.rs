@@ -7,8 +7,8 @@ const STATIC: &str = "reactorcide/static:local";
 
 /// The row of the final table.
 fn row(ended: &Ended, job: &str) -> String {
-    let rows = ended.stdout.lines().filter(|line| line.split_whitespace().next() == Some(job));
-    rows.last()
+    let mut rows = ended.stdout.lines().filter(|line| line.split_whitespace().next() == Some(job));
+    rows.next_back()
         .unwrap_or_else(|| panic!("no row for {job}: {ended:?}"))
         .split_whitespace()
         .collect::<Vec<_>>()

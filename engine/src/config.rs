@@ -40,6 +40,7 @@ pub use trust_policy::*;
 pub use worker_pool::*;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -164,31 +165,46 @@ pub type SourceId = u32;
 /// Where the parts of one document are: JSON pointers from the document's root to spans.
 ///
 /// `/spec/jobs/test/image` names a value; with `#key` behind it, the key of a mapping.
-#[derive(Debug, Clone, Default, PartialEq)]
+///
+/// They are found when they are asked for, by reading the document again: only errors need them, and keeping every
+/// tree would take more memory than everything else together.
+#[derive(Debug, Clone, Default)]
 pub struct Positions {
-    root: Option<std::sync::Arc<crate::read::Node>>,
+    text: Option<Arc<str>>,
+    source: SourceId,
+    /// Which document of the file, from 0.
+    document: usize,
+    tree: OnceLock<Option<Arc<crate::read::Node>>>,
+}
+
+impl PartialEq for Positions {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.source, self.document) == (&other.text, other.source, other.document)
+    }
 }
 
 impl Positions {
-    /// The positions in a tree.
-    pub fn new(root: crate::read::Node) -> Self {
-        Self { root: Some(std::sync::Arc::new(root)) }
+    /// The positions in one document of a file.
+    pub fn new(text: Arc<str>, source: SourceId, document: usize) -> Self {
+        Self { text: Some(text), source, document, tree: OnceLock::new() }
     }
 
     /// The place of a value, or of a key with `#key` behind its pointer.
     pub fn get(&self, pointer: &str) -> Option<crate::diagnostic::Span> {
-        self.root.as_ref()?.span_of(pointer)
+        self.tree()?.span_of(pointer)
     }
 
     /// The place of a value, or of the nearest thing around it that has one.
     pub fn nearest(&self, pointer: &str) -> Option<crate::diagnostic::Span> {
-        let mut pointer = pointer.trim_end_matches("#key");
-        loop {
-            if let Some(span) = self.get(pointer) {
-                return Some(span);
-            }
-            pointer = &pointer[..pointer.rfind('/')?];
-        }
+        self.tree()?.nearest(pointer)
+    }
+
+    fn tree(&self) -> Option<&crate::read::Node> {
+        let tree = self.tree.get_or_init(|| {
+            let text = self.text.as_ref()?;
+            crate::read::document(text, self.source, self.document).map(Arc::new)
+        });
+        tree.as_deref()
     }
 }
 

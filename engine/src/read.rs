@@ -12,12 +12,13 @@ mod text;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use document::Budget;
 pub use tree::{Content, Key, Node};
 
 use crate::address::Address;
-use crate::config::{Configuration, Declared, SourceFile};
+use crate::config::{Configuration, Declared, Positions, SourceFile};
 use crate::diagnostic::{Diagnostic, Span};
 
 /// A file to read.
@@ -106,24 +107,35 @@ fn read_files(files: Vec<InputFile>, budget: &Budget) -> Vec<Part> {
 fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
     let source = u32::try_from(source).expect("fewer than four billion files");
     let mut part = Part {
-        source: SourceFile { path: file.path, text: String::new() },
+        source: SourceFile { path: file.path, text: "".into() },
         resources: Vec::new(),
         broken: BTreeSet::new(),
         diagnostics: Vec::new(),
     };
     match text::decode(source, &part.source.path, file.bytes, budget) {
         Ok(text) => {
-            for node in document::documents(source, &text, budget, &mut part.diagnostics) {
-                resource::read(node, &mut part.resources, &mut part.broken, &mut part.diagnostics);
+            let text: Arc<str> = text.into();
+            let documents = document::documents(source, &text, budget, &mut part.diagnostics);
+            for (number, node) in documents.into_iter().enumerate() {
+                let positions = Positions::new(Arc::clone(&text), source, number);
+                resource::read(&node, positions, &mut part.resources, &mut part.broken, &mut part.diagnostics);
             }
             part.source.text = text;
         }
         Err((diagnostic, text)) => {
             part.diagnostics.push(*diagnostic);
-            part.source.text = text;
+            part.source.text = text.into();
         }
     }
     part
+}
+
+/// One document of a text that was read before, as a tree.
+pub(crate) fn document(text: &str, source: u32, number: usize) -> Option<Node> {
+    // It was within the budget then.
+    let budget =
+        Budget { bytes: usize::MAX, depth: 1_000, nodes: usize::MAX, aliases: usize::MAX, scalar_bytes: usize::MAX };
+    document::documents(source, text, &budget, &mut Vec::new()).into_iter().nth(number)
 }
 
 #[derive(Default)]

@@ -23,7 +23,8 @@ mod tree;
 mod value;
 
 use std::fmt;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tree::Node;
 
@@ -134,9 +135,24 @@ pub struct Expression {
 
 impl Expression {
     /// Parses an expression and checks everything that needs no data: syntax, limits, functions.
+    ///
+    /// What was parsed is remembered: a configuration says the same conditions again and again, and a run evaluates
+    /// them as often.
     pub fn parse(source: &str) -> Result<Self, ConditionError> {
+        static PARSED: Mutex<BTreeMap<String, Expression>> = Mutex::new(BTreeMap::new());
+        const REMEMBERED: usize = 512;
+        let parsed = || PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expression) = parsed().get(source) {
+            return Ok(expression.clone());
+        }
         limits::check(source)?;
-        Ok(Self { source: source.into(), root: Arc::new(lower::parse(source)?) })
+        let expression = Self { source: source.into(), root: Arc::new(lower::parse(source)?) };
+        let mut parsed = parsed();
+        if parsed.len() >= REMEMBERED {
+            parsed.clear();
+        }
+        parsed.insert(source.to_owned(), expression.clone());
+        Ok(expression)
     }
 
     /// The text it was parsed from.

@@ -228,7 +228,7 @@ impl Attempt {
             return Err(error);
         }
         observed.started = true;
-        let at = i64::try_from(assignment.at).unwrap_or_default();
+        let at = assignment.at;
         let _ = self.worker.coordinator.report(&self.lease, Report::Started { at }).await;
         if let Some(input) = &mut attached.input {
             let mut line = serde_json::to_vec(&prepared.spec).unwrap_or_default();

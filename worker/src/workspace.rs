@@ -113,7 +113,7 @@ mod tests {
         fs::create_dir(path.join("locked")).expect("a directory");
         fs::write(path.join("locked/file"), vec![1; 100_000]).expect("a file");
         assert!(workspace.disk_usage() >= 100_000);
-        fs::set_permissions(path.join("locked"), fs::Permissions::from_mode(0)).expect("a mode");
+        fs::set_permissions(path.join("locked"), fs::Permissions::from_mode(0o000)).expect("a mode");
         workspace.remove().expect("removed");
         workspace.remove().expect("removing what is gone is no error");
         assert!(!path.exists());

@@ -91,7 +91,7 @@ fn secret_policy(declared: &Declared, spec: &SecretPolicySpec, found: &mut Vec<D
 
 fn globs(declared: &Declared, pointer: &str, patterns: &[String], found: &mut Vec<Diagnostic>) {
     for (index, pattern) in patterns.iter().enumerate() {
-        if let Err(error) = crate::glob::Glob::new(pattern) {
+        if let Err(error) = crate::glob::Glob::check(pattern) {
             let diagnostic = Diagnostic::error("RC1050", format!("{pattern:?} is not a glob: {error}"));
             found.push(diagnostic.at(span(declared, &format!("{pointer}/{index}"))));
         }

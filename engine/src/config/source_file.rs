@@ -6,7 +6,7 @@ pub struct SourceFile {
     /// Its path as people should see it, with `/`.
     pub path: String,
     /// Its content.
-    pub text: String,
+    pub text: std::sync::Arc<str>,
 }
 
 /// A line and a column, both counted from 1; columns in characters, a tab being one.
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let file = SourceFile { path: String::new(), text: "ä\tb\r\n😀x".to_owned() };
+        let file = SourceFile { path: String::new(), text: "ä\tb\r\n😀x".into() };
         for (offset, line, column) in
             [(0, 1, 1), (1, 1, 1), (2, 1, 2), (3, 1, 3), (6, 2, 1), (10, 2, 2), (99, 2, 3)]
         {

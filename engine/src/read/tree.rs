@@ -88,6 +88,17 @@ impl Node {
         Some(if wants_key || !is_scalar { key_span } else { node.span })
     }
 
+    /// The place of a value, or of the nearest thing around it that has one.
+    pub fn nearest(&self, pointer: &str) -> Option<Span> {
+        let mut pointer = pointer.trim_end_matches("#key");
+        loop {
+            if let Some(span) = self.span_of(pointer) {
+                return Some(span);
+            }
+            pointer = &pointer[..pointer.rfind('/')?];
+        }
+    }
+
     fn entry(&self, key: &str) -> Option<(&Key, &Self)> {
         match &self.content {
             Content::Mapping(entries) => {

@@ -391,6 +391,11 @@ fn item<'a>(value: &Value<'a>, index: &Value<'a>, node: &Node) -> Result<Value<'
             Some(_) => missing(node),
             None => Fault::at(node.offset, format!("no such key: {}", short(&key.display()))),
         }),
+        // A whole number is an index however it is written.
+        #[allow(clippy::cast_possible_truncation, reason = "a list is far shorter than 2^53")]
+        (Value::List(_), Value::Double(index)) if index.fract() == 0.0 && index.abs() < 9e15 => {
+            item(value, &Value::Int(*index as i64), node)
+        }
         (Value::List(list), Value::Int(index)) => {
             let item = usize::try_from(*index).ok().and_then(|index| list.get(index));
             item.ok_or_else(|| {
