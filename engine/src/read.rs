@@ -118,7 +118,13 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
             let documents = document::documents(source, &text, budget, &mut part.diagnostics);
             for (number, node) in documents.into_iter().enumerate() {
                 let positions = Positions::new(Arc::clone(&text), source, number);
-                resource::read(&node, positions, &mut part.resources, &mut part.broken, &mut part.diagnostics);
+                resource::read(
+                    &node,
+                    positions,
+                    &mut part.resources,
+                    &mut part.broken,
+                    &mut part.diagnostics,
+                );
             }
             part.source.text = text;
         }
@@ -133,8 +139,13 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
 /// One document of a text that was read before, as a tree.
 pub(crate) fn document(text: &str, source: u32, number: usize) -> Option<Node> {
     // It was within the budget then.
-    let budget =
-        Budget { bytes: usize::MAX, depth: 1_000, nodes: usize::MAX, aliases: usize::MAX, scalar_bytes: usize::MAX };
+    let budget = Budget {
+        bytes: usize::MAX,
+        depth: 1_000,
+        nodes: usize::MAX,
+        aliases: usize::MAX,
+        scalar_bytes: usize::MAX,
+    };
     document::documents(source, text, &budget, &mut Vec::new()).into_iter().nth(number)
 }
 

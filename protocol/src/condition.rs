@@ -22,8 +22,8 @@ mod tests;
 mod tree;
 mod value;
 
-use std::fmt;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tree::Node;
