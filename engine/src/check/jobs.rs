@@ -247,18 +247,19 @@ pub fn check_graph(declared: &Declared, spec: &PipelineSpec, found: &mut Vec<Dia
     for (name, job) in &spec.jobs {
         let mut seen = BTreeSet::new();
         for (index, dependency) in job.depends_on.iter().enumerate() {
-            let at = span(declared, &format!("{}/depends_on/{index}", join("/spec/jobs", name)));
+            // Places cost a second look at the text: only errors ask for them.
+            let at = || span(declared, &format!("{}/depends_on/{index}", join("/spec/jobs", name)));
             if !seen.insert(dependency) {
                 found.push(
-                    Diagnostic::error("RC1033", format!("{name:?} waits for {dependency:?} twice")).at(at),
+                    Diagnostic::error("RC1033", format!("{name:?} waits for {dependency:?} twice")).at(at()),
                 );
             }
             if !names.contains(dependency.as_str()) {
                 let diagnostic =
                     Diagnostic::error("RC1034", format!("there is no job {dependency:?} in this pipeline"));
                 found.push(match nearest(dependency, names.iter().copied()) {
-                    Some(name) => diagnostic.at(at).hint(format!("did you mean {name}?")),
-                    None => diagnostic.at(at).hint(format!(
+                    Some(name) => diagnostic.at(at()).hint(format!("did you mean {name}?")),
+                    None => diagnostic.at(at()).hint(format!(
                         "the jobs are {}",
                         names.iter().copied().collect::<Vec<_>>().join(", ")
                     )),
