@@ -58,7 +58,7 @@ fn every_failure_has_its_reason_and_leaves_nothing() {
     let project = Project::with_jobs(&format!(
         "    exits: {{image: '{BUSYBOX}', command: exit 7}}\n\
          \x20   late: {{image: '{BUSYBOX}', command: sleep 60, timeout: 1s, grace: 1s}}\n\
-         \x20   stubborn: {{image: '{BUSYBOX}', command: \"trap '' TERM; while true; do sleep 1; done\", timeout: 1s, grace: 1s}}\n\
+         \x20   stubborn: {{image: '{BUSYBOX}', command: \"trap '' TERM; while true; do sleep 1 || true; done\", timeout: 1s, grace: 1s}}\n\
          \x20   hungry: {{image: '{STATIC}', command: [/program, allocate=200], resources: {{memory: 32Mi}}}}\n\
          \x20   no-image: {{image: 'reactorcide/no-such-image:none', command: 'true'}}\n\
          \x20   no-shell: {{image: '{STATIC}', command: echo hello}}\n\
@@ -190,7 +190,7 @@ fn a_matrix_and_a_retry_run_for_real() {
 #[test]
 fn one_ctrl_c_stops_and_two_kill() {
     let project = Project::with_jobs(&format!(
-        "    int-a: {{image: '{BUSYBOX}', command: \"trap 'echo bye; exit 0' TERM; while true; do sleep 0.1; done\", grace: 10s}}\n\
+        "    int-a: {{image: '{BUSYBOX}', command: \"trap 'echo bye; exit 0' TERM; while true; do sleep 0.1 || true; done\", grace: 10s}}\n\
          \x20   int-b: {{image: '{BUSYBOX}', depends_on: [int-a], command: echo never}}\n"
     ));
     let child = project.start(&[]);
@@ -204,7 +204,7 @@ fn one_ctrl_c_stops_and_two_kill() {
     project.assert_nothing_left();
 
     let project = Project::with_jobs(&format!(
-        "    int-c: {{image: '{BUSYBOX}', command: \"trap '' TERM; while true; do sleep 1; done\", grace: 5m}}\n"
+        "    int-c: {{image: '{BUSYBOX}', command: \"trap '' TERM; while true; do sleep 1 || true; done\", grace: 5m}}\n"
     ));
     let child = project.start(&[]);
     eventually("the job runs", || !running("int-c").is_empty());

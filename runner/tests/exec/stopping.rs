@@ -33,7 +33,7 @@ fn a_job_out_of_time_starts_nothing_more() {
 
 #[test]
 fn a_step_that_ignores_sigterm_is_killed_after_the_grace_time() {
-    let mut stubborn = run("trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done");
+    let mut stubborn = run("trap '' TERM; echo $$ > pid; while :; do sleep 0.1 || :; done");
     stubborn["timeout_ms"] = json!(300);
     let job = steps(&[("a", stubborn)]);
     let begun = Instant::now();
@@ -46,7 +46,7 @@ fn a_step_that_ignores_sigterm_is_killed_after_the_grace_time() {
 #[test]
 fn sigterm_is_forwarded_and_a_step_may_clean_up() {
     let job = steps(&[
-        ("a", run("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done")),
+        ("a", run("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05 || :; done")),
         ("b", run("true")),
     ])
     .with("grace_ms", json!(20_000));
@@ -61,8 +61,8 @@ fn sigterm_is_forwarded_and_a_step_may_clean_up() {
 
 #[test]
 fn a_second_signal_kills_at_once() {
-    let job =
-        script("trap '' TERM INT; echo ready; while :; do sleep 0.05; done").with("grace_ms", json!(600_000));
+    let job = script("trap '' TERM INT; echo ready; while :; do sleep 0.05 || :; done")
+        .with("grace_ms", json!(600_000));
     let mut runner = job.start();
     runner.read_until_printed("ready");
     runner.signal("-INT");
