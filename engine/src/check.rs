@@ -50,11 +50,9 @@ fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
                 let at = span(declared, &problem.pointer);
                 Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
             })),
-            Err(errors) => {
-                found.extend(errors.into_iter().map(|error| {
-                    Diagnostic::error("RC1041", error.message).at(span(declared, &error.pointer))
-                }))
-            }
+            Err(errors) => found.extend(errors.into_iter().map(|error| {
+                Diagnostic::error(error.code, error.message).at(span(declared, &error.pointer))
+            })),
         }
     }
     found

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub use analyse::{Problem, analyse};
 pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_value, replace_matrix};
+pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;
 pub use template::check_value;
 
@@ -52,6 +53,8 @@ pub struct Declaration {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct WorkflowError {
+    /// A stable code.
+    pub code: &'static str,
     /// The job, where it is about one.
     pub job: Option<String>,
     /// Where in the pipeline's document.
@@ -106,7 +109,7 @@ pub fn resolve_declared(
 ) -> Result<Workflow, Vec<WorkflowError>> {
     let Some(Spec::Pipeline(pipeline)) = resources.at(address).map(|resource| &resource.spec) else {
         let message = format!("there is no {address}");
-        return Err(vec![WorkflowError { job: None, pointer: String::new(), message }]);
+        return Err(vec![WorkflowError { code: "RC1041", job: None, pointer: String::new(), message }]);
     };
     let resolver = Resolver { resources, project: address.project.as_deref() };
     let mut jobs = BTreeMap::new();
@@ -116,7 +119,8 @@ pub fn resolve_declared(
             Ok(declaration) => {
                 jobs.insert(name.clone(), declaration);
             }
-            Err(Trouble { field, message }) => errors.push(WorkflowError {
+            Err(Trouble { code, field, message }) => errors.push(WorkflowError {
+                code,
                 job: Some(name.clone()),
                 pointer: format!("{}{field}", join("/spec/jobs", name)),
                 message: format!("{name:?}: {message}"),
@@ -144,6 +148,7 @@ pub fn resolve_triggered(workflow: &Workflow, job: &Job) -> Result<Job, String> 
 /// What is wrong with one job, and in which of its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
+    pub code: &'static str,
     /// A pointer below the job, beginning with `/`; empty for the job as a whole.
     pub field: String,
     pub message: String,
@@ -151,7 +156,7 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     pub(crate) fn new(field: &str, message: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), message: message.into() }
+        Self { code: "RC1041", field: field.to_owned(), message: message.into() }
     }
 }
 

@@ -102,6 +102,11 @@ fn job_of(state: &RunState, node: &Node) -> Result<Job, String> {
     }
     let given = node.env.iter().chain(&node.instance.environment);
     job.environment.extend(given.map(|(name, value)| (name.clone(), placeholder::escape(value))));
+    // Only now is it known what variables and a matrix made of the image, the devices, and so on.
+    let profile = profile_of(state, node);
+    if let Some(excess) = profile.excesses(&job).first() {
+        return Err(profile.refusal(excess));
+    }
     Ok(job)
 }
 

@@ -494,3 +494,21 @@ fn a_stored_run_goes_on_as_it_was() {
     run.ok("b");
     assert_eq!(run.finished, Some(RunStatus::Succeeded));
 }
+
+#[test]
+fn a_profile_judges_the_image_that_variables_and_a_matrix_made() {
+    let jobs = json!({"a": {"image": "${var:image}", "command": "c"},
+        "b": {"image": "${matrix:of}", "command": "c", "matrix": {"axes": {"of": ["debian:12", "evil:1"]}}}});
+    let spec = json!({"jobs": jobs, "vars": {"image": "evil:1"}});
+    let mut run = Run::with(spec, |new| {
+        for declaration in new.workflow.jobs.values_mut() {
+            declaration.profile.spec.images = vec!["debian:*".to_owned()];
+        }
+    });
+    run.queued();
+    let why = |state: &RunState, name: &str| assignment(state, name, 1).expect("a node").map(|a| a.job.image);
+    let refusal = Err("the profile \"trusted\" does not allow the image evil:1".to_owned());
+    assert_eq!(why(&run.state, "a"), refusal);
+    assert_eq!(why(&run.state, "b[0]"), Ok(Some("debian:12".to_owned())));
+    assert_eq!(why(&run.state, "b[1]"), refusal);
+}

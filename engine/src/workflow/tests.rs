@@ -231,3 +231,18 @@ fn expansions_beyond_the_limit_are_named() {
     let empty = json!({"a": job(json!({"matrix": {"axes": {"x": []}}}))});
     assert_eq!(problems(empty), ["/spec/jobs/a/matrix"]);
 }
+
+#[test]
+fn what_a_template_asks_for_is_held_to_the_profile_too() {
+    let template = json!({"parameters": {"image": {}}, "job": {"image": "${param:image}", "command": "c"}});
+    let profile = json!({"images": ["debian:*"], "bare_images": false});
+    let others = [(Kind::JobTemplate, None, "t", template), (Kind::ExecutionProfile, None, "p", profile)];
+    let job = |image: &str, runner: &str| json!({"a": {"template": "t", "profile": "p", "parameters": {"image": image}, "runner": runner}});
+    assert!(with(job("debian:12", "injected"), &others).is_ok());
+    for (image, runner, pointer) in
+        [("evil:1", "injected", "/spec/jobs/a/image"), ("debian:12", "none", "/spec/jobs/a/runner")]
+    {
+        let errors = with(job(image, runner), &others).expect_err("is refused");
+        assert_eq!((errors[0].code, errors[0].pointer.as_str()), ("RC1061", pointer));
+    }
+}
