@@ -3,8 +3,11 @@
 
 mod expressions;
 mod jobs;
+mod matrix;
+mod parameters;
 mod policies;
 mod references;
+mod repeated;
 mod values;
 
 use std::collections::BTreeSet;
@@ -21,8 +24,11 @@ pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<D
     let mut found = references::check(configuration, broken);
     for declared in configuration.resources.values() {
         values::check(declared, &mut found);
+        parameters::check(configuration, declared, &mut found);
+        repeated::check(declared, &mut found);
         for site in job_sites(declared) {
             jobs::check(&site, &mut found);
+            matrix::check(&site, &mut found);
             expressions::check(&site, &mut found);
         }
         if let Spec::Pipeline(spec) = &declared.resource.spec {

@@ -6,6 +6,7 @@
 
 mod document;
 mod explain;
+mod outline;
 mod resource;
 mod scalar;
 mod text;
@@ -59,6 +60,7 @@ pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
             addresses.add(&mut reading, declared);
         }
     }
+    addresses.broken.retain(|address| !reading.configuration.resources.contains_key(address));
     reading.configuration.sources = parts.into_iter().map(|part| part.source).collect();
     if reading.configuration.resources.is_empty() && reading.diagnostics.is_empty() {
         let message = "no resource is declared";
@@ -115,7 +117,7 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
     match text::decode(source, &part.source.path, file.bytes, budget) {
         Ok(text) => {
             let text: Arc<str> = text.into();
-            let documents = document::documents(source, &text, budget, &mut part.diagnostics);
+            let (documents, is_whole) = document::documents(source, &text, budget, &mut part.diagnostics);
             for (number, node) in documents.into_iter().enumerate() {
                 let positions = Positions::new(Arc::clone(&text), source, number);
                 resource::read(
@@ -126,10 +128,14 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
                     &mut part.diagnostics,
                 );
             }
+            if !is_whole {
+                part.broken.extend(outline::addresses(&text));
+            }
             part.source.text = text;
         }
         Err((diagnostic, text)) => {
             part.diagnostics.push(*diagnostic);
+            part.broken.extend(outline::addresses(&text));
             part.source.text = text.into();
         }
     }
@@ -146,7 +152,7 @@ pub(crate) fn document(text: &str, source: u32, number: usize) -> Option<Node> {
         aliases: usize::MAX,
         scalar_bytes: usize::MAX,
     };
-    document::documents(source, text, &budget, &mut Vec::new()).into_iter().nth(number)
+    document::documents(source, text, &budget, &mut Vec::new()).0.into_iter().nth(number)
 }
 
 #[derive(Default)]

@@ -7,6 +7,7 @@ mod analyse;
 mod expand;
 mod profile;
 mod template;
+mod whole;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_valu
 pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;
 pub use template::check_value;
+pub(crate) use template::text_of;
+pub(crate) use whole::{Shortcoming, contradictions, missing};
 
 use crate::address::Address;
 use crate::config::{
@@ -145,6 +148,17 @@ pub fn resolve_triggered(workflow: &Workflow, job: &Job) -> Result<Job, String> 
     template::apply(job, &lookup).map_err(|trouble| trouble.message)
 }
 
+/// Refuses a job that could not run.
+pub(crate) fn refuse(job: &Job) -> Result<(), Trouble> {
+    match missing(job).into_iter().chain(contradictions(job)).next() {
+        None => Ok(()),
+        Some(Shortcoming { code, field, message, .. }) => {
+            let field = if field.is_empty() { field } else { format!("/{field}") };
+            Err(Trouble { code, ..Trouble::new(&field, message) })
+        }
+    }
+}
+
 /// What is wrong with one job, and in which of its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
@@ -188,6 +202,7 @@ impl<'a> Resolver<'a> {
             _ => None,
         };
         let mut job = template::apply(job, &lookup)?;
+        refuse(&job)?;
         job.environment = self.environment(&job)?;
         let project = self.project_spec();
         job.source = job.source.or_else(|| project?.source.clone());

@@ -26,7 +26,14 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
         if let Some(when) = &step.when {
             let steps = site.job.steps.iter().map(|step| step.name.as_str());
             let scope = Scope::new(VARIABLES.into_iter().chain(["steps"])).fields("steps", steps);
-            expression(site, &format!("steps/{index}/when"), when, &scope, found);
+            let field = format!("steps/{index}/when");
+            if let Some(expression) = expression(site, &field, when, &scope, found)
+                && expression.constant_value() == Some(false)
+            {
+                let message = format!("the step {:?} can never run: its when is always false", step.name);
+                let diagnostic = Diagnostic::error("RC1042", message).at(site.span(&field));
+                found.push(diagnostic.hint("remove the step or correct its condition"));
+            }
         }
     }
 }
@@ -53,7 +60,7 @@ fn expression(
     match result {
         Ok(expression) => Some(expression),
         Err(error) => {
-            found.push(explain(&error, text, scope).at(within(site.span(field), text, error.offset())));
+            found.push(explain(&error, text, scope).at(within(site.span(field), text, place(&error, text))));
             None
         }
     }
@@ -61,16 +68,37 @@ fn expression(
 
 fn explain(error: &ConditionError, text: &str, scope: &Scope) -> Diagnostic {
     let diagnostic = Diagnostic::error("RC1040", error.to_string());
-    let word: String = error
-        .offset()
-        .and_then(|at| text.get(at..))
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .unwrap_or_default();
-    let names: Vec<&str> = scope.variables().collect();
-    match nearest(&word, names.iter().copied()) {
-        Some(name) if !word.is_empty() => diagnostic.hint(format!("did you mean {name}?")),
+    let (word, names): (String, Vec<&str>) = match error {
+        ConditionError::UnknownField { variable, name, .. } => {
+            (name.clone(), scope.fields_of(variable).collect())
+        }
+        _ => {
+            let rest = error.offset().and_then(|at| text.get(at..)).unwrap_or_default();
+            let is_part = |c: &char| c.is_alphanumeric() || *c == '_';
+            (rest.chars().take_while(is_part).collect(), scope.variables().collect())
+        }
+    };
+    match (nearest(&word, names.iter().copied()), error) {
+        (Some(name), _) if !word.is_empty() => diagnostic.hint(format!("did you mean {name}?")),
+        (_, ConditionError::UnknownField { variable, .. }) if variable == "needs" => {
+            diagnostic.hint("only jobs that stand in depends_on are in needs")
+        }
+        (_, ConditionError::UnknownField { variable, .. }) if names.is_empty() => {
+            diagnostic.hint(format!("{variable} is empty here"))
+        }
+        (_, ConditionError::UnknownField { variable, .. }) => {
+            diagnostic.hint(format!("{variable} has {}", names.join(", ")))
+        }
         _ => diagnostic.hint(format!("an expression speaks of {}", names.join(", "))),
     }
+}
+
+/// Where an error is in its expression; of an unknown field, the field itself.
+fn place(error: &ConditionError, text: &str) -> Option<usize> {
+    let offset = error.offset()?;
+    let ConditionError::UnknownField { variable, name, .. } = error else { return Some(offset) };
+    let after = offset + variable.len();
+    Some(text.get(after..).and_then(|rest| rest.find(name)).map_or(offset, |at| after + at))
 }
 
 /// The place within an expression, where the text in the file is as long as the expression (it is not where it is

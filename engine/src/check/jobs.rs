@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{JobSite, span};
-use crate::config::{Declared, Job, PipelineSpec, RunnerMode, Spec, Step};
-use crate::diagnostic::Diagnostic;
+use crate::config::{Declared, Job, PipelineSpec, Spec, Step};
+use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
 use crate::placeholder;
 use crate::protocol::spec::Condition;
 use crate::suggest::nearest;
+use crate::workflow;
 
 /// Variables that we set ourselves, or that change how every program loads.
 const RESERVED: [&str; 2] = ["REACTORCIDE_", "RC_WF_"];
 
 pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     let job = site.job;
-    what_it_runs(site, found);
+    shortcomings(site, found);
     let together: [(bool, &str, &str, &str); 4] = [
         (
             job.matrix.is_some() && job.for_each.is_some(),
@@ -47,57 +48,23 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
             found.push(Diagnostic::error(code, message).at(site.span(field)).hint("remove one of the two"));
         }
     }
-    bare_runner(site, found);
     steps(site, found);
     variables(site, found);
     placeholders(site, found);
 }
 
-fn what_it_runs(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
-    let job = site.job;
-    if job.command.is_some() && !job.steps.is_empty() {
-        let diagnostic = Diagnostic::error("RC1030", format!("{:?} has both command and steps", site.name));
-        found.push(
-            diagnostic
-                .at(site.span("command"))
-                .related(site.span("steps"), "steps")
-                .hint("keep one of the two"),
-        );
-    }
-    if job.template.is_some() || site.is_template {
-        return;
-    }
-    if job.command.is_none() && job.steps.is_empty() && job.runner == RunnerMode::Injected {
-        let diagnostic =
-            Diagnostic::error("RC1030", format!("{:?} runs nothing", site.name)).at(site.span(""));
-        found.push(diagnostic.hint("give it a command, steps or a template"));
-    }
-    if job.image.is_none() {
-        let diagnostic =
-            Diagnostic::error("RC1030", format!("{:?} has no image", site.name)).at(site.span(""));
-        found.push(diagnostic.hint("name the container image that it runs in"));
-    }
-}
-
-fn bare_runner(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
-    let job = site.job;
-    if job.runner != RunnerMode::None {
-        return;
-    }
-    if !job.steps.is_empty() {
-        let diagnostic =
-            Diagnostic::error("RC1032", "runner: none has no steps: nothing in the container would run them");
-        found.push(
-            diagnostic.at(site.span("runner")).related(site.span("steps"), "steps").hint("use command"),
-        );
-    }
-    if !job.secrets.is_empty() && !job.secrets_visible_to_engine {
-        let diagnostic = Diagnostic::error(
-            "RC1032",
-            "secrets with runner: none can only travel through the container engine's API, which shows them",
-        );
-        let hint = "say `secrets_visible_to_engine: true` to accept that, or leave runner out";
-        found.push(diagnostic.at(site.span("secrets")).related(site.span("runner"), "runner").hint(hint));
+/// What is missing or contradicts itself in the job alone; what its template adds is looked at once it is there.
+fn shortcomings(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
+    let is_open = site.job.template.is_some() || site.is_template;
+    let missing = if is_open { Vec::new() } else { workflow::missing(site.job) };
+    for shortcoming in missing.into_iter().chain(workflow::contradictions(site.job)) {
+        let message = format!("{:?}: {}", site.name, shortcoming.message);
+        let at = site.span(&shortcoming.field);
+        let mut diagnostic = Diagnostic::error(shortcoming.code, message).at(at);
+        if let Some(other) = shortcoming.other {
+            diagnostic = diagnostic.related(site.span(other), other);
+        }
+        found.push(diagnostic.hint(shortcoming.hint));
     }
 }
 
@@ -113,12 +80,17 @@ fn steps(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     }
     for (index, step) in site.job.steps.iter().enumerate() {
         for (at, dependency) in step.depends_on.iter().flatten().enumerate() {
+            let span = || site.span(&format!("steps/{index}/depends_on/{at}"));
+            if step.depends_on.iter().flatten().take(at).any(|earlier| earlier == dependency) {
+                let message = format!("{:?} waits for {dependency:?} twice", step.name);
+                found.push(Diagnostic::error("RC1033", message).at(span()).hint("remove one of the two"));
+            }
             if names.contains_key(dependency.as_str()) {
                 continue;
             }
-            let span = site.span(&format!("steps/{index}/depends_on/{at}"));
             let diagnostic =
-                Diagnostic::error("RC1034", format!("there is no step {dependency:?} in this job")).at(span);
+                Diagnostic::error("RC1034", format!("there is no step {dependency:?} in this job"))
+                    .at(span());
             found.push(match nearest(dependency, names.keys().copied()) {
                 Some(name) => diagnostic.hint(format!("did you mean {name}?")),
                 None => diagnostic,
@@ -127,9 +99,13 @@ fn steps(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     }
     let edges = site.job.steps.iter().map(|step| (step.name.as_str(), step_dependencies(step))).collect();
     if let Some(path) = circle(&edges) {
-        let index = site.job.steps.iter().position(|step| step.name == path[0]).unwrap_or_default();
-        let message = format!("these steps wait for each other in a circle: {}", path.join(" → "));
-        found.push(Diagnostic::error("RC1035", message).at(site.span(&format!("steps/{index}/depends_on"))));
+        let place = |from: &str, to: &str| {
+            let index = site.job.steps.iter().position(|step| step.name == from).unwrap_or_default();
+            let dependencies = step_dependencies(&site.job.steps[index]);
+            let at = dependencies.iter().position(|name| *name == to).unwrap_or_default();
+            site.span(&format!("steps/{index}/depends_on/{at}"))
+        };
+        found.push(circle_of("steps", &path, place));
     }
 }
 
@@ -139,17 +115,18 @@ fn step_dependencies(step: &Step) -> Vec<&str> {
 
 fn variables(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     let job = site.job;
+    let of_steps = job.steps.iter().enumerate().flat_map(|(index, step)| {
+        step.environment.keys().map(move |name| (join(&format!("steps/{index}/environment"), name), name))
+    });
     let names = job
         .environment
         .keys()
-        .map(|name| ("environment", name))
-        .chain(job.secrets.keys().map(|name| ("secrets", name)));
+        .map(|name| (join("environment", name), name))
+        .chain(job.secrets.keys().map(|name| (join("secrets", name), name)))
+        .chain(job.item_var.iter().map(|name| ("item_var".to_owned(), name)))
+        .chain(of_steps);
     for (field, name) in names {
-        if RESERVED.iter().any(|prefix| name.starts_with(prefix)) {
-            let span = site.span(&join(field, name));
-            let message = format!("variables that begin with {} are ours", RESERVED.join(" or "));
-            found.push(Diagnostic::error("RC1036", message).at(span).hint("give it another name"));
-        }
+        found.extend(reserved(name).map(|diagnostic| diagnostic.at(site.span(&field))));
     }
     for name in job.secrets.keys().filter(|name| job.environment.contains_key(*name)) {
         let diagnostic = Diagnostic::error("RC1036", format!("{name} is both in environment and in secrets"));
@@ -161,6 +138,13 @@ fn variables(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
                 .hint("remove one"),
         );
     }
+}
+
+/// What is wrong with a variable that is ours.
+pub fn reserved(name: &str) -> Option<Diagnostic> {
+    let message = format!("variables that begin with {} are ours", RESERVED.join(" or "));
+    let is_ours = RESERVED.iter().any(|prefix| name.starts_with(prefix));
+    is_ours.then(|| Diagnostic::error("RC1036", message).hint("give it another name"))
 }
 
 /// Placeholders: that they name something, and stand where they have a meaning.
@@ -251,7 +235,9 @@ pub fn check_graph(declared: &Declared, spec: &PipelineSpec, found: &mut Vec<Dia
             let at = || span(declared, &format!("{}/depends_on/{index}", join("/spec/jobs", name)));
             if !seen.insert(dependency) {
                 found.push(
-                    Diagnostic::error("RC1033", format!("{name:?} waits for {dependency:?} twice")).at(at()),
+                    Diagnostic::error("RC1033", format!("{name:?} waits for {dependency:?} twice"))
+                        .at(at())
+                        .hint("remove one of the two"),
                 );
             }
             if !names.contains(dependency.as_str()) {
@@ -274,14 +260,19 @@ pub fn check_graph(declared: &Declared, spec: &PipelineSpec, found: &mut Vec<Dia
             let index = spec.jobs[from].depends_on.iter().position(|name| name == to).unwrap_or(0);
             span(declared, &format!("{}/depends_on/{index}", join("/spec/jobs", from)))
         };
-        let message = format!("these jobs wait for each other in a circle: {}", path.join(" → "));
-        let mut diagnostic = Diagnostic::error("RC1035", message).at(place(path[0], path[1]));
-        for pair in path.windows(2).skip(1) {
-            diagnostic =
-                diagnostic.related(place(pair[0], pair[1]), format!("{} waits for {}", pair[0], pair[1]));
-        }
-        found.push(diagnostic.hint("take one of these out of depends_on"));
+        found.push(circle_of("jobs", &path, place));
     }
+}
+
+/// Who waits for whom in a circle, each with its place.
+fn circle_of(what: &str, path: &[&str], place: impl Fn(&str, &str) -> Span) -> Diagnostic {
+    let message = format!("these {what} wait for each other in a circle: {}", path.join(" → "));
+    let mut diagnostic = Diagnostic::error("RC1035", message).at(place(path[0], path[1]));
+    for pair in path.windows(2).skip(1) {
+        diagnostic =
+            diagnostic.related(place(pair[0], pair[1]), format!("{} waits for {}", pair[0], pair[1]));
+    }
+    diagnostic.hint("take one of these out of depends_on")
 }
 
 fn job_dependencies(job: &Job) -> Vec<&str> {

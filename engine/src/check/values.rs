@@ -1,6 +1,6 @@
 //! Values that have a form of their own: globs, schedules, sources, names of secrets.
 
-use std::str::FromStr;
+use croner::parser::{CronParser, Seconds, Year};
 
 use super::span;
 use crate::config::{Declared, EventType, Job, PipelineSpec, ScheduleSpec, SecretPolicySpec, Source, Spec};
@@ -12,6 +12,9 @@ pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
         Spec::Project(spec) => {
             source(declared, "/spec/source", spec.source.as_ref(), found);
             source(declared, "/spec/ci_source", spec.ci_source.as_ref(), found);
+            if let Some(config) = &spec.config {
+                below(declared, "/spec/config/path", &config.path, found);
+            }
         }
         Spec::Pipeline(spec) => pipeline(declared, spec, found),
         Spec::JobTemplate(spec) => job(declared, "/spec/job", &spec.job, found),
@@ -27,13 +30,24 @@ pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
             globs(declared, "/spec/images", &spec.images, found);
         }
         Spec::Environment(spec) => {
+            for name in spec.variables.keys() {
+                let at = || span(declared, &join("/spec/variables", name));
+                found.extend(super::jobs::reserved(name).map(|diagnostic| diagnostic.at(at())));
+            }
             if let Some(protection) = &spec.protection {
                 globs(declared, "/spec/protection/branches", &protection.branches, found);
             }
         }
         Spec::Schedule(spec) => schedule(declared, spec, found),
         Spec::WorkerPool(spec) => {
-            globs(declared, "/spec/projects", spec.projects.as_deref().unwrap_or_default(), found)
+            globs(declared, "/spec/projects", spec.projects.as_deref().unwrap_or_default(), found);
+            for (index, standby) in spec.standby.iter().enumerate().filter(|(_, one)| one.min > one.max) {
+                let message = format!("min is {}, more than max, {}", standby.min, standby.max);
+                let at = span(declared, &format!("/spec/standby/{index}/min"));
+                let most = span(declared, &format!("/spec/standby/{index}/max"));
+                let diagnostic = Diagnostic::error("RC1031", message).at(at).related(most, "max");
+                found.push(diagnostic.hint("lower min or raise max"));
+            }
         }
         Spec::Secret(_) | Spec::RoleBinding(_) => {}
     }
@@ -113,6 +127,9 @@ fn source(declared: &Declared, pointer: &str, source: Option<&Source>, found: &m
             Diagnostic::error("RC1051", "a source is exactly one of git, copy, tarball, hg, svn and none");
         found.push(diagnostic.at(span(declared, pointer)));
     }
+    if let Some(path) = &source.path {
+        below(declared, &format!("{pointer}/path"), path, found);
+    }
     for (field, value) in [
         ("git", &source.git),
         ("hg", &source.hg),
@@ -138,8 +155,24 @@ fn source(declared: &Declared, pointer: &str, source: Option<&Source>, found: &m
     }
 }
 
+/// A path that stays in the checkout.
+fn below(declared: &Declared, pointer: &str, path: &str, found: &mut Vec<Diagnostic>) {
+    let trouble = if path.starts_with('/') {
+        "it must be below the checkout"
+    } else if path.split('/').any(|part| part == "..") {
+        "it leaves the checkout"
+    } else if path.chars().any(char::is_control) {
+        "it holds a control character"
+    } else {
+        return;
+    };
+    let diagnostic = Diagnostic::error("RC1052", format!("{path:?} is not allowed here: {trouble}"));
+    found.push(diagnostic.at(span(declared, pointer)).hint("write a path such as jobs/test.py"));
+}
+
 fn schedule(declared: &Declared, spec: &ScheduleSpec, found: &mut Vec<Diagnostic>) {
-    if let Err(error) = croner::Cron::from_str(&spec.cron) {
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    if let Err(error) = parser.parse(&spec.cron) {
         let diagnostic = Diagnostic::error("RC1053", format!("{:?} is not a schedule: {error}", spec.cron));
         let hint = "five fields: minute, hour, day of the month, month, day of the week";
         found.push(diagnostic.at(span(declared, "/spec/cron")).hint(hint));

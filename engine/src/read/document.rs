@@ -30,23 +30,30 @@ impl Default for Budget {
     }
 }
 
-/// Reads every document. What is wrong with one does not hide the next.
-pub fn documents(source: u32, text: &str, budget: &Budget, diagnostics: &mut Vec<Diagnostic>) -> Vec<Node> {
+/// Reads every document, and says whether that was all of them. What is wrong with one does not hide the next.
+pub fn documents(
+    source: u32,
+    text: &str,
+    budget: &Budget,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Vec<Node>, bool) {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let parser = Parser::new_from_str_with_options(text, options);
     let mut reader =
         Reader { parser, source, text, budget, nodes: 0, aliases: 0, anchors: HashMap::new(), diagnostics };
     let mut documents = Vec::new();
+    let mut is_whole = true;
     loop {
         match reader.document() {
             Ok(Some(node)) => documents.push(node),
-            Ok(None) => return documents,
+            Ok(None) => return (documents, is_whole),
             Err(diagnostic) => {
                 let is_final = diagnostic.code == "RC1004";
                 reader.diagnostics.push(*diagnostic);
+                is_whole = false;
                 if is_final || !matches!(reader.parser.proceed_next_document(), Ok(true)) {
-                    return documents;
+                    return (documents, is_whole);
                 }
             }
         }

@@ -19,7 +19,12 @@ pub fn read(
     broken: &mut BTreeSet<Address>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let Some(kind) = envelope(node, diagnostics) else { return };
+    let Some(kind) = envelope(node, diagnostics) else {
+        // Whatever refers to it is not wrong only because its kind is misspelt.
+        let kind = node.get("kind").and_then(Node::as_str).and_then(|text| nearest(text, kinds()));
+        broken.extend(kind.and_then(|kind| address_of(node, kind.parse().ok()?)));
+        return;
+    };
     let before = diagnostics.len();
     let mut value = node.to_value();
     if let Value::Object(document) = &mut value {
@@ -71,21 +76,20 @@ fn envelope(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Kind> {
         }
         Some(_) => {}
     }
-    let names = || Kind::ALL.map(Kind::as_str);
     let Some(kind) = node.get("kind") else {
         let first = entries.first().map_or(node.span, |(key, _)| key.span);
         let diagnostic = Diagnostic::error("RC1009", "kind is missing").at(first);
         diagnostics
-            .push(diagnostic.hint(format!("say what the document declares: one of {}", names().join(", "))));
+            .push(diagnostic.hint(format!("say what the document declares: one of {}", kinds().join(", "))));
         return None;
     };
     match kind.as_str().map(|text| (text, text.parse::<Kind>())) {
         Some((_, Ok(kind))) => Some(kind),
         Some((text, Err(_))) => {
             let diagnostic = Diagnostic::error("RC1009", format!("there is no kind {text:?}")).at(kind.span);
-            diagnostics.push(diagnostic.hint(match nearest(text, names()) {
+            diagnostics.push(diagnostic.hint(match nearest(text, kinds()) {
                 Some(name) => format!("did you mean {name}?"),
-                None => format!("the kinds are {}", names().join(", ")),
+                None => format!("the kinds are {}", kinds().join(", ")),
             }));
             None
         }
@@ -94,6 +98,10 @@ fn envelope(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Kind> {
             None
         }
     }
+}
+
+fn kinds() -> [&'static str; 11] {
+    Kind::ALL.map(Kind::as_str)
 }
 
 /// The address that a document means, as far as it can be told.

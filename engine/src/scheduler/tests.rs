@@ -512,3 +512,14 @@ fn a_profile_judges_the_image_that_variables_and_a_matrix_made() {
     assert_eq!(why(&run.state, "b[0]"), Ok(Some("debian:12".to_owned())));
     assert_eq!(why(&run.state, "b[1]"), refusal);
 }
+
+#[test]
+fn a_variable_does_not_decide_what_a_list_of_images_lets_through() {
+    let caps = json!({"triggers_allowed": {"images": ["*"]}});
+    let mut run = Run::new(json!({"a": job(caps)}));
+    run.trigger("a", json!({"jobs": [{"job_name": "x", "image": "${var:y}", "command": "c"}]}));
+    run.ok("a");
+    let (status, reason) = run.status("a");
+    assert_eq!(status, NodeStatus::Failed);
+    assert!(reason.contains("a triggered job's image has no placeholder"), "{reason}");
+}

@@ -10,6 +10,7 @@ use super::node::{Node, Origin};
 use super::{MAX_NODES, RunState, Work};
 use crate::config::{CommandLine, ForEach, Job, Network, TriggersAllowed};
 use crate::glob::Glob;
+use crate::placeholder;
 use crate::protocol::trigger::{TriggerRequest, TriggeredJob};
 use crate::workflow::resolve_triggered;
 
@@ -195,12 +196,19 @@ fn made(
     if !allowed(&caps.images, image) {
         return Err(format!("{} may not trigger jobs of the image {image:?}", asking.name));
     }
+    // A variable, which a job can set, must not decide afterwards what the list of images lets through.
+    if caps.images.is_some() && !placeholder::find(image).is_empty() {
+        return Err(format!(
+            "{name:?}: where images are limited, a triggered job's image has no placeholder"
+        ));
+    }
     if job.command.is_none() && job.steps.is_empty() {
         return Err(format!("there is no job {name:?}, and the trigger gives it nothing to run"));
     }
     if !job.secrets.is_empty() || job.environment.values().any(|value| value.contains("${secret:")) {
         return Err(format!("{name:?} would have secrets, which a triggered job cannot have"));
     }
+    crate::workflow::refuse(&job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
     let parent = declared_job(state, asking);
     job.source = job.source.or_else(|| parent?.source.clone());
     job.ci_source = job.ci_source.or_else(|| parent?.ci_source.clone());

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Trouble;
 use crate::config::{Job, JobTemplateSpec, Parameter, ParameterType};
+use crate::diff::join;
 use crate::placeholder;
 
 /// How many templates may be made from each other.
@@ -47,7 +48,7 @@ fn arguments(
         let hint = crate::suggest::nearest(name, declared.keys().map(String::as_str));
         let hint = hint.map_or(String::new(), |name| format!(": did you mean {name}?"));
         return Err(Trouble::new(
-            "/parameters",
+            &join("/parameters", name),
             format!("the template {template:?} has no parameter {name:?}{hint}"),
         ));
     }
@@ -57,8 +58,9 @@ fn arguments(
         let value = value.ok_or_else(|| {
             Trouble::new("/parameters", format!("the parameter {name:?} of {template:?} is not set"))
         })?;
-        check_value(parameter, value)
-            .map_err(|message| Trouble::new("/parameters", format!("the parameter {name:?} {message}")))?;
+        check_value(parameter, value).map_err(|message| {
+            Trouble::new(&join("/parameters", name), format!("the parameter {name:?} {message}"))
+        })?;
         values.insert(name.clone(), value.clone());
     }
     Ok(values)

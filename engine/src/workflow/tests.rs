@@ -83,7 +83,7 @@ fn wrong_parameters_are_named() {
         )
         .expect_err("refused");
         assert!(errors[0].message.contains(expected), "{errors:?}");
-        assert_eq!(errors[0].pointer, "/spec/jobs/a/parameters");
+        assert!(errors[0].pointer.starts_with("/spec/jobs/a/parameters"), "{errors:?}");
     }
 }
 

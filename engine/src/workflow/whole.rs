@@ -1,0 +1,80 @@
+//! What a job must have in the end, and what it cannot have together, whether it says so itself, its template does,
+//! or a running job asked for it.
+
+use crate::config::{Job, RunnerMode};
+use crate::placeholder;
+
+/// Something that keeps a job from running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shortcoming {
+    /// A stable code.
+    pub code: &'static str,
+    /// A pointer below the job; empty for the job as a whole.
+    pub field: String,
+    /// The other field that it is about.
+    pub other: Option<&'static str>,
+    /// What is wrong.
+    pub message: &'static str,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// What is missing in a job that is made from nothing else any more.
+pub(crate) fn missing(job: &Job) -> Vec<Shortcoming> {
+    let shortcoming =
+        |message, hint| Shortcoming { code: "RC1030", field: String::new(), other: None, message, hint };
+    let mut found = Vec::new();
+    if job.command.is_none() && job.steps.is_empty() && job.runner == RunnerMode::Injected {
+        found.push(shortcoming(
+            "there is nothing to run",
+            "give it a command, steps or a template that has them",
+        ));
+    }
+    if job.image.is_none() {
+        found.push(shortcoming("there is no image", "name the container image that it runs in"));
+    }
+    found
+}
+
+/// What contradicts itself in a job.
+pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
+    let mut found = Vec::new();
+    let mut refuse = |code, field: &str, other, message, hint| {
+        found.push(Shortcoming { code, field: field.to_owned(), other, message, hint });
+    };
+    if job.command.is_some() && !job.steps.is_empty() {
+        refuse("RC1030", "command", Some("steps"), "there are both command and steps", "keep one of the two");
+    }
+    if job.runner == RunnerMode::None && !job.steps.is_empty() {
+        let message = "runner: none has no steps: nothing in the container would run them";
+        refuse("RC1032", "runner", Some("steps"), message, "use command");
+    }
+    let secrets = secret_fields(job);
+    if job.runner == RunnerMode::None && !job.secrets_visible_to_engine {
+        let message =
+            "secrets with runner: none can only travel through the container engine's API, which shows them";
+        let hint = "say `secrets_visible_to_engine: true` to accept that, or leave runner out";
+        for field in &secrets {
+            refuse("RC1032", field, Some("runner"), message, hint);
+        }
+    }
+    if let Some(index) = job.capabilities.iter().position(|name| name == "SYS_PTRACE")
+        && !secrets.is_empty()
+    {
+        let message =
+            "a job with secrets must not have SYS_PTRACE: any of its processes could read them from another";
+        let hint = "trace in a job that has no secrets";
+        refuse("RC1039", &format!("capabilities/{index}"), None, message, hint);
+    }
+    found
+}
+
+/// The fields by which a job gets secrets.
+fn secret_fields(job: &Job) -> Vec<String> {
+    let named = (!job.secrets.is_empty()).then(|| "secrets".to_owned());
+    let in_environment = job.environment.iter().filter(|(_, value)| {
+        placeholder::find(value).iter().any(|placeholder| placeholder.namespace == "secret")
+    });
+    let in_environment = in_environment.map(|(name, _)| crate::diff::join("environment", name));
+    named.into_iter().chain(in_environment).collect()
+}
