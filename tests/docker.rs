@@ -29,6 +29,11 @@ impl Project {
         )])
     }
 
+    /// A directory with nothing in it.
+    pub fn empty() -> Self {
+        Self::with_files(&[])
+    }
+
     pub fn with_files(files: &[(&str, &str)]) -> Self {
         let project = Self { directory: tempfile::tempdir().expect("a directory") };
         files.iter().for_each(|(path, text)| project.write(path, text));
@@ -58,6 +63,7 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reactorcide"));
         command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
+        command.env("USER", "tester");
         command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
         command
     }

@@ -26,6 +26,10 @@ pub fn read_configuration(settings: &Settings) -> Result<Reading, Failure> {
 /// Reads and checks the configuration below a directory.
 pub fn read_directory(directory: &Path) -> Result<Reading, Failure> {
     let (files, unreadable) = load(directory)?;
+    if files.is_empty() && unreadable.is_empty() {
+        return Err(Failure::new(format!("no .yaml or .yml file in {}", directory.display()))
+            .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
+    }
     let mut reading = read::read(files, &Budget::default());
     if !unreadable.is_empty() {
         // What refers to a resource of a file that nobody could read would be reported as wrong.
@@ -38,6 +42,12 @@ pub fn read_directory(directory: &Path) -> Result<Reading, Failure> {
 /// Like [`read_configuration`], for commands that cannot go on with a wrong one: prints every error and warning.
 pub fn read_valid(settings: &Settings) -> Result<Configuration, Failure> {
     valid_in(&settings.config_directory())
+}
+
+/// Whether the directory of the configuration is there and has no file in it: everything was removed.
+pub fn is_empty(settings: &Settings) -> bool {
+    load(&settings.config_directory())
+        .is_ok_and(|(files, unreadable)| files.is_empty() && unreadable.is_empty())
 }
 
 /// The same for a directory.
@@ -61,10 +71,6 @@ pub fn load(directory: &Path) -> Result<(Vec<InputFile>, Vec<Diagnostic>), Failu
     let mut found = Found { root: directory, open: Vec::new(), files: Vec::new(), diagnostics: Vec::new() };
     found.walk(directory, 0)?;
     found.files.sort();
-    if found.files.is_empty() && found.diagnostics.is_empty() {
-        return Err(Failure::new(format!("no .yaml or .yml file in {}", directory.display()))
-            .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
-    }
     let Found { files: paths, mut diagnostics, .. } = found;
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {

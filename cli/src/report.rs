@@ -2,6 +2,7 @@
 
 pub mod plan;
 mod snippet;
+mod value;
 
 use std::fmt::Write as _;
 use std::io::Write;

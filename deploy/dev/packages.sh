@@ -12,6 +12,7 @@ needed=(
     busybox:busybox-static
     docker-registry:docker-registry
     strace:strace
+    sqlite3:sqlite3
     /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev
 )
 

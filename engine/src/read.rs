@@ -8,6 +8,7 @@ mod document;
 mod explain;
 mod outline;
 mod resource;
+mod salvage;
 mod scalar;
 mod text;
 mod tree;
@@ -53,6 +54,7 @@ pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
     let mut parts = read_files(files, budget);
     let mut reading = Reading::default();
     let mut addresses = Addresses::default();
+    let salvaged: Vec<Declared> = parts.iter_mut().flat_map(|part| part.salvaged.drain(..)).collect();
     for part in &mut parts {
         reading.diagnostics.append(&mut part.diagnostics);
         addresses.broken.append(&mut part.broken);
@@ -70,6 +72,10 @@ pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
     }
     let found = crate::check::check(&reading.configuration, &addresses.broken);
     reading.diagnostics.extend(found);
+    if !salvaged.is_empty() {
+        let found = check_salvaged(&reading.configuration, salvaged, &addresses.broken);
+        reading.diagnostics.extend(found);
+    }
     reading
         .diagnostics
         .sort_by(|a, b| (a.span, &a.path, a.code, &a.message).cmp(&(b.span, &b.path, b.code, &b.message)));
@@ -77,10 +83,26 @@ pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
     reading
 }
 
+/// What else is wrong in what is left of documents with errors. What is wrong in the others is found once more.
+fn check_salvaged(
+    configuration: &Configuration,
+    salvaged: Vec<Declared>,
+    broken: &BTreeSet<Address>,
+) -> Vec<Diagnostic> {
+    let mut whole = configuration.clone();
+    for declared in salvaged {
+        whole.resources.entry(declared.resource.address()).or_insert(declared);
+    }
+    let mut found = crate::check::check(&whole, broken);
+    found.retain(salvage::is_believable);
+    found
+}
+
 /// What one file holds.
 struct Part {
     source: SourceFile,
     resources: Vec<Declared>,
+    salvaged: Vec<Declared>,
     broken: BTreeSet<Address>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -111,6 +133,7 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
     let mut part = Part {
         source: SourceFile { path: file.path, text: "".into() },
         resources: Vec::new(),
+        salvaged: Vec::new(),
         broken: BTreeSet::new(),
         diagnostics: Vec::new(),
     };
@@ -124,6 +147,7 @@ fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {
                     &node,
                     positions,
                     &mut part.resources,
+                    &mut part.salvaged,
                     &mut part.broken,
                     &mut part.diagnostics,
                 );

@@ -1,11 +1,13 @@
 //! `reactorcide apply`: shows the plan, asks, and carries it out in one transaction.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use reactorcide_engine::apply::{Stamp, decide};
 use reactorcide_engine::plan::Plan;
 use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::plan::{self, PlanOptions};
 use crate::exit::{Exit, Failure};
@@ -51,27 +53,41 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
         return Ok(Exit::Success);
     }
     applied::block_on(async {
-        tokio::select! {
-            biased;
-            _ = tokio::signal::ctrl_c() => {
-                report::note("interrupted");
-                Ok(Exit::Interrupted)
+        let mut ctrl_c = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::new(format!("Ctrl-C cannot be listened to: {error}")))?;
+        if !arguments.auto_approve {
+            match ask(&mut ctrl_c).await? {
+                Answer::Yes => {}
+                Answer::Other => {
+                    report::note("not applied: the answer was not \"yes\"");
+                    return Ok(Exit::Failed);
+                }
+                Answer::Interrupted => return Ok(interrupted()),
             }
-            done = approve_and_commit(arguments, settings, &plan) => done,
         }
+        commit_unless_interrupted(arguments, settings, &plan, &mut ctrl_c).await
     })
 }
 
-async fn approve_and_commit(
+/// Commits. Ctrl-C ends the wait for another apply, but not a transaction that has begun.
+async fn commit_unless_interrupted(
     arguments: &ApplyArgs,
     settings: &Settings,
     plan: &Plan,
+    ctrl_c: &mut Signal,
 ) -> Result<Exit, Failure> {
-    if !arguments.auto_approve && !approved().await? {
-        report::note("not applied: the answer was not \"yes\"");
-        return Ok(Exit::Failed);
-    }
-    let change = commit(arguments, settings, plan).await?;
+    let begun = AtomicBool::new(false);
+    let commit = commit(arguments, settings, plan, &begun);
+    tokio::pin!(commit);
+    let change = tokio::select! {
+        change = &mut commit => change?,
+        _ = ctrl_c.recv() => {
+            if !begun.load(Ordering::Acquire) {
+                return Ok(interrupted());
+            }
+            commit.await?
+        }
+    };
     let counts = change.counts;
     let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
     let _ = writeln!(
@@ -85,7 +101,17 @@ async fn approve_and_commit(
     Ok(Exit::Success)
 }
 
-async fn commit(arguments: &ApplyArgs, settings: &Settings, plan: &Plan) -> Result<Change, Failure> {
+fn interrupted() -> Exit {
+    report::note("interrupted: nothing was changed");
+    Exit::Interrupted
+}
+
+async fn commit(
+    arguments: &ApplyArgs,
+    settings: &Settings,
+    plan: &Plan,
+    begun: &AtomicBool,
+) -> Result<Change, Failure> {
     let store = applied::create(settings).await?;
     let author =
         Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
@@ -93,14 +119,23 @@ async fn commit(arguments: &ApplyArgs, settings: &Settings, plan: &Plan) -> Resu
     let id = ChangeId(uuid::Uuid::now_v7().to_string());
     let at = time::now();
     let stamp = Stamp { id, at, author, uids: &mut uids };
-    let change =
-        store.commit(Box::new(|now| decide(plan, now, stamp))).await.map_err(applied::commit_failure)?;
+    let decide = |now: &_| {
+        begun.store(true, Ordering::Release);
+        decide(plan, now, stamp)
+    };
+    let change = store.commit(Box::new(decide)).await.map_err(applied::commit_failure)?;
     store.database().clone().close().await;
     Ok(change)
 }
 
+enum Answer {
+    Yes,
+    Other,
+    Interrupted,
+}
+
 /// Asks whether to go on. Only "yes" is a yes.
-async fn approved() -> Result<bool, Failure> {
+async fn ask(ctrl_c: &mut Signal) -> Result<Answer, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new("there is no terminal to ask on")
             .hint("review the plan and give --auto-approve, best with --expect-plan FINGERPRINT"));
@@ -114,8 +149,18 @@ async fn approved() -> Result<bool, Failure> {
         let read = std::io::stdin().read_line(&mut line).map(|_| line);
         let _ = answer.send(read);
     });
-    let line = answered.await.ok().and_then(Result::ok).unwrap_or_default();
-    Ok(line.trim_end_matches(['\n', '\r']) == "yes")
+    let line = tokio::select! {
+        _ = ctrl_c.recv() => None,
+        line = answered => Some(line.ok().and_then(Result::ok).unwrap_or_default()),
+    };
+    if !line.as_deref().unwrap_or_default().ends_with('\n') {
+        let _ = writeln!(anstream::stderr());
+    }
+    Ok(match line.as_deref().map(|line| line.trim_end_matches(['\n', '\r'])) {
+        None => Answer::Interrupted,
+        Some("yes") => Answer::Yes,
+        Some(_) => Answer::Other,
+    })
 }
 
 /// Who applies, as the operating system knows them.

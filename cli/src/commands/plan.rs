@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use reactorcide_engine::config::Catalog;
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
 use reactorcide_engine::store::{Owner, Snapshot};
 
@@ -64,8 +65,15 @@ pub fn make(options: &PlanOptions, settings: &Settings) -> Result<(Plan, Snapsho
         }
         None => time::date(time::now()),
     };
-    let resources = config_files::read_valid(settings)?.catalog();
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let read = config_files::read_valid(settings);
+    let snapshot = applied::block_on(applied::snapshot(settings));
+    let (resources, snapshot) = match (read, snapshot) {
+        // Nothing is left of what was applied: a plan of deletes, which asks for more than a yes.
+        (Err(_), Ok(snapshot)) if !snapshot.heads.is_empty() && config_files::is_empty(settings) => {
+            (Catalog::default(), snapshot)
+        }
+        (read, snapshot) => (read?.catalog(), snapshot?),
+    };
     let desired = Desired { owner: Owner::Workspace, resources };
     let options = Options { as_of, allow_destroy: options.allow_destroy };
     let plan = plan::between(&desired, &snapshot, &options).map_err(|error| {

@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use reactorcide_engine::address::Address;
 use reactorcide_engine::store::Store;
+use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
@@ -107,8 +108,13 @@ fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Fail
     let address = parse_address(address)?;
     let snapshot = applied::block_on(applied::snapshot(settings))?;
     let Some(head) = snapshot.heads.get(&address) else {
-        return Err(Failure::new(format!("{address} is not applied"))
-            .hint("`reactorcide state list` lists what is; `reactorcide history ADDRESS` knows what was"));
+        let applied: Vec<String> = snapshot.heads.keys().map(Address::to_string).collect();
+        let hint = match nearest(&address.to_string(), applied.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`reactorcide state list` lists what is; `reactorcide history ADDRESS` knows what was"
+                .to_owned(),
+        };
+        return Err(Failure::new(format!("{address} is not applied")).hint(hint));
     };
     let document: Value =
         serde_json::from_str(&head.document).map_err(|error| Failure::new(format!("{address}: {error}")))?;

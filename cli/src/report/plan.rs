@@ -10,7 +10,7 @@ use reactorcide_engine::store::Counts;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::printable;
+use super::{printable, value};
 
 const ADD: Style = AnsiColor::Green.on_default();
 const CHANGE: Style = AnsiColor::Yellow.on_default();
@@ -119,12 +119,17 @@ fn difference(difference: &Difference, text: &mut String) {
             lines(before, after, text);
         }
         (Some(before), Some(after)) if !before.is_object() && !after.is_object() => {
-            let _ = writeln!(text, "    {CHANGE}~{CHANGE:#} {name}: {} → {}", scalar(before), scalar(after));
+            let _ = writeln!(
+                text,
+                "    {CHANGE}~{CHANGE:#} {name}: {} → {}",
+                value::scalar(before),
+                value::scalar(after)
+            );
         }
         (before, after) => {
             for (sign, style, value) in [("-", REMOVE, before), ("+", ADD, after)] {
-                if let Some(value) = value {
-                    block(sign, style, 0, &name, value, text);
+                for line in value.iter().flat_map(|value| value::lines(&name, value)) {
+                    let _ = writeln!(text, "    {style}{sign}{style:#} {line}");
                 }
             }
         }
@@ -147,43 +152,5 @@ fn lines(before: &str, after: &str, text: &mut String) {
             let line = printable(change.value().trim_end_matches('\n'));
             let _ = writeln!(text, "        {style}{sign} {line}{style:#}");
         }
-    }
-}
-
-/// A whole value, a line for each part.
-fn block(sign: &str, style: Style, depth: usize, name: &str, value: &Value, text: &mut String) {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(object) if !object.is_empty() => {
-            let _ = writeln!(text, "    {style}{sign}{style:#} {indent}{name}:");
-            for (key, value) in object {
-                block(sign, style, depth + 1, &printable(key), value, text);
-            }
-        }
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            let _ = writeln!(text, "    {style}{sign}{style:#} {indent}{name}:");
-            for (index, item) in items.iter().enumerate() {
-                let name =
-                    item.get("name").and_then(Value::as_str).map_or_else(|| index.to_string(), printable);
-                block(sign, style, depth + 1, &format!("- {name}"), item, text);
-            }
-        }
-        Value::String(lines) if lines.contains('\n') => {
-            let _ = writeln!(text, "    {style}{sign}{style:#} {indent}{name}: |");
-            for line in lines.lines() {
-                let _ = writeln!(text, "    {style}{sign}{style:#} {indent}    {}", printable(line));
-            }
-        }
-        value => {
-            let _ = writeln!(text, "    {style}{sign}{style:#} {indent}{name}: {}", scalar(value));
-        }
-    }
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => printable(&format!("{text:?}")),
-        Value::Array(items) => format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", ")),
-        other => printable(&other.to_string()),
     }
 }

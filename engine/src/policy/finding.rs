@@ -301,7 +301,7 @@ fn changed_code(
         details.extend(new.mutable.difference(&known).cloned());
         if !details.is_empty() {
             let message =
-                format!("job {name} of {pipeline}, which reaches a secret, runs other code or may come to");
+                format!("job {name} of {pipeline}, which reaches a secret, may run other code than before");
             found.push(finding("RX106", &pipeline, message, details));
         }
     }

@@ -5,17 +5,20 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::explain::explain;
+use super::salvage::salvage;
 use super::tree::{Content, Node};
 use crate::address::Address;
 use crate::config::{API_VERSION, Declared, Kind, Metadata, Positions, Resource, Scope, Spec};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::nearest;
 
-/// Reads one document. What is wrong with it goes to `diagnostics`, its address then to `broken`.
+/// Reads one document. What is wrong with it goes to `diagnostics`, its address then to `broken`, and what is left
+/// without that to `salvaged`.
 pub fn read(
     node: &Node,
     positions: Positions,
     resources: &mut Vec<Declared>,
+    salvaged: &mut Vec<Declared>,
     broken: &mut BTreeSet<Address>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
@@ -40,6 +43,11 @@ pub fn read(
     }
     if diagnostics.len() > before {
         broken.extend(address_of(node, kind));
+        salvaged.extend(salvage(kind, value).map(|resource| Declared {
+            resource,
+            span: node.span,
+            positions,
+        }));
         return;
     }
     match typed(kind, value) {
@@ -111,7 +119,7 @@ fn address_of(node: &Node, kind: Kind) -> Option<Address> {
     Some(Address::new(kind, project, metadata.get("name")?.as_str()?))
 }
 
-fn typed(kind: Kind, mut value: Value) -> Result<Resource, (String, String)> {
+pub(super) fn typed(kind: Kind, mut value: Value) -> Result<Resource, (String, String)> {
     let metadata = serde_path_to_error::deserialize::<_, Metadata>(value["metadata"].take())
         .map_err(|error| (pointer("/metadata", error.path()), error.inner().to_string()))?;
     let spec = Spec::from_value(kind, value["spec"].take())

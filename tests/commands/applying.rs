@@ -1,0 +1,147 @@
+//! Plans and what becomes of them: asked and unasked, one after another, refused, and interrupted.
+
+use crate::docker::Project;
+use crate::terminal::{CTRL_C, Terminal};
+use crate::transcript::Transcript;
+
+const PROJECT: &str = "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n";
+
+fn project() -> Project {
+    Project::with_files(&[(".reactorcide/project.yaml", PROJECT)])
+}
+
+fn pipeline(name: &str, command: &str) -> String {
+    format!(
+        "apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: {name}, project: web}}\nspec:\n  jobs:\n    build:\n      \
+         image: debian:12\n      command: |\n        {}\n",
+        command.replace('\n', "\n        ")
+    )
+}
+
+#[test]
+fn a_life_of_changes() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make\nmake check\nmake install"));
+    session.run("apply").run("apply --auto-approve").run("plan --detailed-exitcode");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make\nmake all-checks\nmake install"));
+    session.run("plan --detailed-exitcode").run("apply --auto-approve");
+    session.remark("the pipeline gets another name");
+    session.write(".reactorcide/ci.yaml", &pipeline("checks", "make\nmake all-checks\nmake install"));
+    session.run("plan");
+    let renamed = pipeline("checks, renamed_from: ci", "make\nmake all-checks\nmake install");
+    session.write(".reactorcide/ci.yaml", &renamed);
+    session.run("plan").run("apply --auto-approve").run("plan").run("history Pipeline/web/checks");
+    session.remark("the file of the pipeline is removed");
+    std::fs::remove_file(project.path().join(".reactorcide/ci.yaml")).expect("the file");
+    session.run("plan").run("apply --auto-approve").run("state list").run("history");
+    session.compare("a_life_of_changes");
+}
+
+#[test]
+fn what_protects_itself_is_not_deleted() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    let kept = "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: deploy, deletion_policy: protect}\nspec: {source: vault, keys: [token]}\n";
+    session.write(".reactorcide/secret.yaml", kept).run("apply --auto-approve");
+    std::fs::remove_file(project.path().join(".reactorcide/secret.yaml")).expect("the file");
+    session.remark("secret.yaml is removed").run("plan").run("apply --auto-approve --allow-destroy");
+    session.write(".reactorcide/secret.yaml", &kept.replace("protect", "allow")).run("apply --auto-approve");
+    std::fs::remove_file(project.path().join(".reactorcide/secret.yaml")).expect("the file");
+    session.remark("secret.yaml is removed").run("apply --auto-approve");
+    session.compare("what_protects_itself_is_not_deleted");
+}
+
+#[test]
+fn many_deletes_are_asked_for() {
+    let project = project();
+    let many: Vec<String> = (0..8).map(|number| pipeline(&format!("p{number}"), "make")).collect();
+    let mut session = Transcript::of(&project);
+    session.write(".reactorcide/many.yaml", &many.join("---\n")).run("apply --auto-approve");
+    session.write(".reactorcide/many.yaml", &many[..2].join("---\n"));
+    session.run("plan").run("apply --auto-approve").run("apply --auto-approve --allow-destroy");
+    session.remark("every document is removed");
+    std::fs::remove_file(project.path().join(".reactorcide/many.yaml")).expect("the file");
+    std::fs::remove_file(project.path().join(".reactorcide/project.yaml")).expect("the file");
+    session.run("plan").run("apply --auto-approve").run("apply --auto-approve --allow-destroy").run("show");
+    session.compare("many_deletes_are_asked_for");
+}
+
+#[test]
+fn who_can_reach_a_secret_comes_first() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    let jobs = "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: deploy}\nspec: {source: vault, keys: [token]}\n---\n\
+                apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  triggers:\n    \
+                - {event: push, branches: [main]}\n    - {event: pull_request}\n  jobs:\n    ship: {image: debian:12, \
+                command: ./ship, secrets: {KEY: 'deploy:token'}}\n";
+    let policy = |origins: &str, events: &str| {
+        format!(
+            "apiVersion: reactorcide/v1\nkind: SecretPolicy\nmetadata: {{name: deploy}}\nspec:\n  allow:\n    - secrets: [deploy]\n      \
+             to: {{project: web}}\n      when: {{events: [{events}], origins: [{origins}]}}\n"
+        )
+    };
+    session.write(".reactorcide/jobs.yaml", jobs).run("apply --auto-approve");
+    session
+        .write(".reactorcide/policy.yaml", &policy("base", "push"))
+        .run("plan")
+        .run("apply --auto-approve");
+    session.write(".reactorcide/policy.yaml", &policy("base, head, fork", "push, pull_request"));
+    session.run("plan").run("plan --json");
+    session.compare("who_can_reach_a_secret");
+}
+
+#[test]
+fn a_plan_that_was_reviewed_is_the_one_that_is_applied() {
+    let project = project();
+    let fingerprint = {
+        let plan = project.execute(&["plan", "--json"]);
+        let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
+        plan["fingerprint"].as_str().expect("a fingerprint").to_owned()
+    };
+    let mut session = Transcript::of(&project);
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make"));
+    session.run(&format!("apply --auto-approve --expect-plan {fingerprint}")).run("state list");
+    std::fs::remove_file(project.path().join(".reactorcide/ci.yaml")).expect("the file");
+    session.remark("ci.yaml is removed");
+    session.run(&format!("apply --auto-approve --expect-plan {fingerprint}")).run("state list");
+    session.compare("a_plan_that_was_reviewed");
+}
+
+#[test]
+fn only_yes_is_yes() {
+    for (name, keys) in
+        [("y", "y\n"), ("no", "no\n"), ("capitals", "YES\n"), ("end", "\x04"), ("ctrl_c", CTRL_C)]
+    {
+        let project = project();
+        let mut terminal = Terminal::start(&project, "apply", 80);
+        terminal.until("Only \"yes\" is accepted: ").keys(keys);
+        let ended = terminal.end();
+        Transcript::of(&project)
+            .append(&format!("reactorcide apply    # {name}"), &ended)
+            .compare(&format!("asked_{name}"));
+        assert!(!project.path().join(".reactorcide-state").exists(), "{name}: nothing was written");
+    }
+    let project = project();
+    let mut terminal = Terminal::start(&project, "apply", 80);
+    terminal.until("Only \"yes\" is accepted: ").keys("yes\n");
+    let ended = terminal.end();
+    Transcript::of(&project).append("reactorcide apply    # yes", &ended).run("apply").compare("asked_yes");
+}
+
+#[test]
+fn colours_only_on_a_terminal_and_as_asked() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.append("reactorcide plan    # on a terminal", &Terminal::start(&project, "plan", 80).end());
+    session.run("plan").run("plan --color always").run("validate --color always");
+    session.append(
+        "reactorcide plan --color never    # on a terminal",
+        &Terminal::start(&project, "plan --color never", 80).end(),
+    );
+    session.compare("colours");
+    for (variable, coloured) in [("NO_COLOR", false), ("CLICOLOR_FORCE", true)] {
+        let output = project.command(&["plan"]).env(variable, "1").output().expect("the binary");
+        assert_eq!(output.stdout.contains(&0x1b), coloured, "{variable}");
+    }
+}

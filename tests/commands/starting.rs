@@ -1,0 +1,74 @@
+//! From nothing to a first configuration: `init`, `validate`, `schema`, and the ways to call a command wrongly.
+
+use crate::docker::Project;
+use crate::transcript::Transcript;
+
+#[test]
+fn a_first_day() {
+    let project = Project::empty();
+    let mut session = Transcript::of(&project);
+    session.run("validate").run("plan").run("init").run("validate").run("init");
+    session.run("graph").run("graph --pipeline hello/ci --format mermaid");
+    session.run("plan").run("apply --auto-approve").run("apply").run("plan --detailed-exitcode");
+    session.compare("a_first_day");
+}
+
+#[test]
+fn init_keeps_an_editors_settings() {
+    let project = Project::with_files(&[(".vscode/settings.json", "{}\n")]);
+    let mut session = Transcript::of(&project);
+    session.run("init --dir .").compare("init_keeps_an_editors_settings");
+    assert_eq!(
+        std::fs::read_to_string(project.path().join(".vscode/settings.json")).expect("the file"),
+        "{}\n"
+    );
+}
+
+#[test]
+fn wrong_arguments() {
+    let project = Project::empty();
+    let mut session = Transcript::of(&project);
+    for line in [
+        "",
+        "paln",
+        "plan --as-of today",
+        "plan --nonsense",
+        "show",
+        "show Pipeline",
+        "show pipeline/web/ci",
+        "show Pipeline/web/ci",
+        "history --limit many",
+        "--state postgres://elsewhere plan",
+        "--config nowhere validate",
+        "schema --kind Pipelin",
+        "graph --pipeline nowhere/ci",
+        "runs nothing",
+        "--version",
+    ] {
+        session.run(line);
+    }
+    session.compare("wrong_arguments");
+}
+
+#[test]
+fn help_of_every_command() {
+    let project = Project::empty();
+    let mut session = Transcript::of(&project);
+    session.run("--help").run("-h");
+    for command in
+        ["init", "validate", "plan", "apply", "run", "runs", "show", "state", "history", "graph", "schema"]
+    {
+        session.run(&format!("{command} -h"));
+    }
+    session.compare("help_of_every_command");
+}
+
+#[test]
+fn the_schema_that_is_printed_is_the_committed_one() {
+    let project = Project::empty();
+    let committed = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/reactorcide.schema.json"),
+    );
+    let ended = project.execute(&["schema"]);
+    assert_eq!((ended.code, ended.stdout), (Some(0), committed.expect("the schema")));
+}
