@@ -121,7 +121,8 @@ pub fn wait(child: Child) -> Ended {
     ended(child.wait_with_output().expect("it ends"))
 }
 
-fn ended(output: Output) -> Ended {
+/// What a process gave, as text.
+pub fn ended(output: Output) -> Ended {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }

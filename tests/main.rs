@@ -1,8 +1,10 @@
 //! End-to-end tests: over the real binary, and over the workspace itself.
 
 mod commands;
+mod crashes;
 mod docker;
 mod layers;
 mod run;
 mod terminal;
+mod together;
 mod transcript;

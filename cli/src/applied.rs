@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reactorcide_engine::apply::Refusal;
+use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::store::{CommitError, Lineage, Snapshot, Store, StoreError};
 use reactorcide_state::{Database, Options, SqliteStore};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
+
+/// How long one waits for another apply to end, unless told otherwise.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The file in the state's directory.
 const FILE: &str = "state.db";
@@ -35,23 +39,23 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     runtime.block_on(work)
 }
 
-fn options() -> Options {
+fn options(lock_timeout: Duration) -> Options {
     let on_wait = Arc::new(|| crate::report::note("waiting for another apply to end"));
-    Options { on_wait: Some(on_wait), ..Options::default() }
+    Options { on_wait: Some(on_wait), lock_timeout: lock_timeout.to_std() }
 }
 
 /// The store, if anything was ever applied. Makes no file.
 pub async fn open(settings: &Settings) -> Result<Option<SqliteStore>, Failure> {
-    let database = Database::open(&path(settings)?, options()).await.map_err(store_failure)?;
+    let database = Database::open(&path(settings)?, options(LOCK_TIMEOUT)).await.map_err(store_failure)?;
     Ok(database.map(|database| SqliteStore::new(database, new_lineage())))
 }
 
-/// The store, made where there is none.
-pub async fn create(settings: &Settings) -> Result<SqliteStore, Failure> {
+/// The store, made where there is none. Writers wait so long for their turn.
+pub async fn create(settings: &Settings, lock_timeout: Duration) -> Result<SqliteStore, Failure> {
     let path = path(settings)?;
     let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     reactorcide_state::prepare_directory(directory).map_err(store_failure)?;
-    let database = Database::create(&path, options()).await.map_err(store_failure)?;
+    let database = Database::create(&path, options(lock_timeout)).await.map_err(store_failure)?;
     Ok(SqliteStore::new(database, new_lineage()))
 }
 

@@ -292,6 +292,16 @@ pub enum StoreError {
         /// What stands in the way.
         what: String,
     },
+    /// The disk or its file system failed.
+    #[error("{location} cannot be {attempt}: {what}")]
+    Broken {
+        /// Where the state is.
+        location: String,
+        /// `read`, `written`, `created`.
+        attempt: &'static str,
+        /// What failed.
+        what: String,
+    },
     /// There is no room.
     #[error("{location} cannot be written: the disk is full")]
     Full {
@@ -323,6 +333,9 @@ impl StoreError {
             }
             Self::Access { .. } => {
                 "give yourself the right to read and write that directory, or name another place with --state sqlite:PATH"
+            }
+            Self::Broken { .. } => {
+                "the disk may be full or broken: look at its free space and the system's log; then `reactorcide plan` shows what is still to do"
             }
             Self::Full { .. } => "free some space and try again; nothing was changed",
             Self::Backend { .. } => return None,

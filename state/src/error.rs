@@ -37,9 +37,8 @@ impl Attempt<'_> {
             Some(FULL) => StoreError::Full { location },
             Some(CORRUPT) => StoreError::Corrupt { location, what },
             Some(NOTADB) => StoreError::Foreign { location, what: "it is no SQLite database".to_owned() },
-            Some(READONLY | CANTOPEN | PERM | IOERR) => {
-                StoreError::Access { location, attempt: self.what, what }
-            }
+            Some(IOERR) => StoreError::Broken { location, attempt: self.what, what },
+            Some(READONLY | CANTOPEN | PERM) => StoreError::Access { location, attempt: self.what, what },
             _ => StoreError::Backend { location, attempt: self.what, source: Box::new(error) },
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use reactorcide_engine::apply::{Stamp, decide};
+use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::plan::Plan;
 use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +32,9 @@ pub struct ApplyArgs {
     /// The commit that the configuration comes from, for the history
     #[arg(long, value_name = "SHA")]
     commit: Option<String>,
+    /// How long to wait for another apply to end
+    #[arg(long, value_name = "DURATION", default_value_t = applied::LOCK_TIMEOUT)]
+    lock_timeout: Duration,
 }
 
 /// Applies the configuration.
@@ -112,7 +116,7 @@ async fn commit(
     plan: &Plan,
     begun: &AtomicBool,
 ) -> Result<Change, Failure> {
-    let store = applied::create(settings).await?;
+    let store = applied::create(settings, arguments.lock_timeout).await?;
     let author =
         Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
     let mut uids = || Uid(uuid::Uuid::now_v7().to_string());

@@ -90,7 +90,7 @@ pub fn run(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Setting
 
 async fn go(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
-    let store = applied::create(settings).await?;
+    let store = applied::create(settings, applied::LOCK_TIMEOUT).await?;
     let runs = SqliteRuns::new(store.database().clone());
     let directory = absolute(&settings.state_directory())?;
     let (engine, runner) = tokio::join!(provider.info(), install(directory.clone()));
