@@ -10,7 +10,7 @@ use super::EventType;
 #[serde(deny_unknown_fields)]
 pub struct SecretPolicySpec {
     /// What is granted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "grants")]
     pub allow: Vec<Grant>,
     /// What is denied whatever is granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -26,8 +26,8 @@ pub struct Grant {
     pub secrets: Vec<String>,
     /// The jobs.
     pub to: Grantee,
-    /// The circumstances. Absent means any event and branch, but never code from elsewhere: `origins` is then
-    /// `[base]`.
+    /// The circumstances. Absent means all of them in a denial. In a grant it means any event and branch, but never
+    /// code from elsewhere: `origins` is then `[base]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Circumstances>,
 }
@@ -46,7 +46,7 @@ pub struct Grantee {
     pub jobs: Vec<String>,
 }
 
-/// The circumstances of a grant. What is absent matches all, apart from `origins`.
+/// Circumstances. What is absent matches all, apart from `origins` of a grant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Circumstances {
@@ -59,8 +59,8 @@ pub struct Circumstances {
     /// Tags, as globs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Where the code under test may come from. Default: `[base]`.
-    #[serde(default = "base_only")]
+    /// Where the code under test comes from. Default: `[base]` in a grant, anywhere in a denial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub origins: Vec<Origin>,
     /// ExecutionProfiles that the job may run with.
@@ -71,8 +71,15 @@ pub struct Circumstances {
     pub environments: Vec<String>,
 }
 
-fn base_only() -> Vec<Origin> {
-    vec![Origin::Base]
+/// Grants in which `origins` is never absent.
+fn grants<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Grant>, D::Error> {
+    let mut grants = Vec::<Grant>::deserialize(deserializer)?;
+    for when in grants.iter_mut().filter_map(|grant| grant.when.as_mut()) {
+        if when.origins.is_empty() {
+            when.origins.push(Origin::Base);
+        }
+    }
+    Ok(grants)
 }
 
 /// Where code comes from, as the server found out by itself.

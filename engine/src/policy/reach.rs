@@ -301,7 +301,7 @@ fn denied(denial: &Grant, row: &ReachRow, catalog: &Catalog) -> bool {
             || patterns.iter().any(|pattern| {
                 *pattern == row.branch || pattern == "**" || is_plain_match(pattern, &row.branch)
             }))
-        && when.origins.contains(&row.origin)
+        && (when.origins.is_empty() || when.origins.contains(&row.origin))
         && (when.profiles.is_empty() || when.profiles.contains(&row.profile))
         && (when.environments.is_empty() || deploys_to().is_some_and(|e| when.environments.contains(&e)))
 }

@@ -103,6 +103,25 @@ fn a_denial_takes_reach_away_and_its_loss_is_found() {
 }
 
 #[test]
+fn a_denial_that_names_no_origin_denies_all_of_them() {
+    let mut world = world();
+    let policy = |events: serde_json::Value| {
+        let everywhere = json!({"events": ["pull_request"], "origins": ["base", "head", "fork"]});
+        resource(
+            Kind::SecretPolicy,
+            "deploy",
+            json!({"allow": [{"secrets": ["deploy/*"], "to": {"project": "web"}, "when": everywhere}],
+                   "deny": [{"secrets": ["deploy/*"], "to": {"project": "web"}, "when": {"events": events}}]}),
+        )
+    };
+    world.insert("pipeline", pipeline(json!([{"event": "pull_request"}]), "make"));
+    world.insert("policy", policy(json!(["push"])));
+    assert!(codes(vec![], all(&world)).contains(&"RX101".to_owned()));
+    world.insert("policy", policy(json!(["pull_request"])));
+    assert!(!codes(vec![], all(&world)).contains(&"RX101".to_owned()));
+}
+
+#[test]
 fn changed_or_movable_code_beside_a_secret_is_found() {
     let push = json!([{"event": "push", "branches": ["main"]}]);
     assert_eq!(changed("pipeline", pipeline(push, "make evil")), ["RX106"]);
