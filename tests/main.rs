@@ -3,6 +3,7 @@
 mod commands;
 mod crashes;
 mod docker;
+mod fields;
 mod layers;
 mod run;
 mod terminal;

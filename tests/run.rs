@@ -159,6 +159,82 @@ fn secrets_are_masked_and_never_without_a_value() {
 }
 
 #[test]
+fn secrets_come_from_where_their_declaration_says() {
+    let command = "echo ENV=${#FROM_ENV} FILE=${#FROM_FILE} $FROM_ENV $FROM_FILE";
+    let job = |extra: &str| {
+        format!(
+            "{{image: '{BUSYBOX}', {extra}command: '{command}', secrets: {{FROM_ENV: one, FROM_FILE: two}}}}"
+        )
+    };
+    let secret = |name: &str, spec: &str| {
+        format!("apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+    };
+    let files = format!(
+        "{}{}apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+         apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n    usual: {}\n    bare: {}\n",
+        secret("one", "{source: env, location: GIVEN}"),
+        secret("two", "{source: file, location: given.txt}"),
+        job(""),
+        job("runner: none, secrets_visible_to_engine: true, "),
+    );
+    let project = Project::with_files(&[(".reactorcide/ci.yaml", &files), ("given.txt", "fr0m-th3-file\n")]);
+    let without = project.run(&[]);
+    assert!(without.stderr.contains("comes from the variable GIVEN, which is not set"), "{without:?}");
+    let mut command = project.command(&["run", "ci", "--from-config", "."]);
+    let output = command.env("GIVEN", "fr0m-env").output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for line in ["usual | ENV=8 FILE=13 *** ***", "bare  | ENV=8 FILE=13 *** ***"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    project.assert_nothing_left();
+}
+
+#[test]
+fn inputs_are_given_or_have_defaults() {
+    let spec = "  vars: {channel: stable}\n  inputs:\n    level: {type: number, enum: [1, 2]}\n    name: {default: nobody}\n";
+    let job = format!(
+        "{{image: '{BUSYBOX}', when: 'inputs.level == 2 && inputs.name == \"nobody\"', environment: {{C: '${{var:channel}}'}}, command: 'echo channel $C; cat $RC_WF_VARS_FILE'}}"
+    );
+    let project = Project::with_files(&[(
+        ".reactorcide/ci.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n{spec}  jobs:\n    a: {job}\n"
+        ),
+    )]);
+    for (arguments, words) in [
+        (&[][..], "the input \"level\" is not set"),
+        (&["--input", "level=3"], "must be one of 1, 2, not 3"),
+        (&["--input", "level=high"], "must be a number"),
+        (&["--input", "lvel=1"], "has no input \"lvel\""),
+    ] {
+        let refused = project.run(arguments);
+        assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+    }
+    let skipped = project.run(&["--input", "level=1"]);
+    assert_row(&skipped, "a", "skipped");
+    let given = project.run(&["--input", "level=2", "--var", "channel=beta"]);
+    assert!(given.stdout.contains("a | channel beta\na | {\"channel\":\"beta\"}"), "{given:?}");
+}
+
+#[test]
+fn devices_and_capabilities_are_there_when_the_profile_allows_them() {
+    let profile = "apiVersion: reactorcide/v1\nkind: ExecutionProfile\nmetadata: {name: large}\nspec: {root: true, capabilities: [CHOWN], devices: [/dev/kmsg]}\n";
+    let look = "test -e /dev/kmsg && echo device; touch x; chown 5 x";
+    let project = Project::with_jobs(&format!(
+        "    with: {{image: '{BUSYBOX}', profile: large, run_as: root, capabilities: [CHOWN], devices: [/dev/kmsg], command: '{look}'}}\n\
+         \x20   less: {{image: '{BUSYBOX}', profile: large, run_as: root, command: '{look}'}}\n"
+    ));
+    project.write(".reactorcide/large.yaml", profile);
+    let ended = project.run(&[]);
+    assert!(ended.stdout.contains("with | device"), "{ended:?}");
+    assert_row(&ended, "with", "succeeded");
+    assert!(!ended.stdout.contains("less | device"), "{ended:?}");
+    assert_row(&ended, "less", "failed (exit)");
+}
+
+#[test]
 fn an_untouched_image_runs_as_it_is() {
     let project = Project::with_jobs(&format!(
         "    own: {{image: '{STATIC}', runner: none}}\n\

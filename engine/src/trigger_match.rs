@@ -135,4 +135,12 @@ mod tests {
             assert!(reasons.iter().any(|reason| reason.contains(why)), "{reasons:?}");
         }
     }
+
+    #[test]
+    fn what_was_done_to_a_pull_request_counts_where_it_is_named() {
+        let ci = pipeline(json!([{"event": "pull_request", "actions": ["labeled", "ready_for_review"]}]));
+        let done = |action: &str| starts(&ci, &event(json!({"type": "pull_request", "action": action})));
+        assert_eq!((done("labeled"), done("ready_for_review")), (Ok(()), Ok(())));
+        assert_eq!(done("opened"), Err(vec!["the action \"opened\" does not count".to_owned()]));
+    }
 }

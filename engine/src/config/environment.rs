@@ -16,12 +16,12 @@ pub struct EnvironmentSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}))]
     pub variables: BTreeMap<String, String>,
-    /// What must hold before a job deploys to it.
+    /// What must hold before a job deploys to it. Not in effect yet: waits for approvals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
 }
 
-/// What must hold before a job deploys to an environment. Not in effect yet: waits for approvals.
+/// What must hold before a job deploys to an environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protection {

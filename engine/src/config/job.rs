@@ -84,10 +84,11 @@ pub struct Job {
     /// One job for each combination of values; each is in the environment as `MATRIX_AXIS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
-    /// Where the code under test comes from. Default: the project's, at the event's commit.
+    /// Where the code under test comes from. Default: the project's, at the event's commit. A local run copies
+    /// `--source-dir`, and for `none: true` nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Where trusted job code comes from. Default: the project's.
+    /// Where trusted job code comes from. Default: the project's. Not in effect yet: waits for checkouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci_source: Option<Source>,
     /// Where steps start: absolute, or below the workspace. Default: `src` where there is source, else the
@@ -110,7 +111,8 @@ pub struct Job {
     /// Labels that a worker must have, `NAME=VALUE`. Not in effect yet for local runs: waits for workers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs_on: BTreeMap<String, String>,
-    /// Higher goes first in the queue. Default: 10 for a push, 5 for a pull request, 0 else.
+    /// Higher goes first in the queue. Default: 10 for a push, 5 for a pull request, 0 else. Not in effect yet:
+    /// waits for the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -100, max = 100))]
     pub priority: Option<i32>,
@@ -139,7 +141,8 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = r"^/dev/[A-Za-z0-9._/-]+$")))]
     pub devices: Vec<String>,
-    /// Linux capabilities beyond none, such as `NET_RAW`. The profile must allow each.
+    /// Linux capabilities beyond none, such as `NET_RAW`. The profile must allow each. They serve root alone: the
+    /// processes of another user get none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = r"^[A-Z][A-Z_]+$")))]
     pub capabilities: Vec<String>,

@@ -28,13 +28,13 @@ fn default_keys() -> Vec<String> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
-    /// Our own vault.
+    /// Our own vault. Not in effect yet: a local run takes the value from `--secret`.
     #[default]
     Vault,
     /// An environment variable of the machine that runs the job; only for local runs.
     Env,
     /// A file of the machine that runs the job; only for local runs.
     File,
-    /// HashiCorp Vault's KV store.
+    /// HashiCorp Vault's KV store. Not in effect yet: a local run takes the value from `--secret`.
     HashicorpVault,
 }

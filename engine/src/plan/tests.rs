@@ -89,6 +89,30 @@ fn an_update_says_what_differs() {
 }
 
 #[test]
+fn words_for_people_are_kept_and_a_change_of_them_is_shown() {
+    let ci = |words: &str| {
+        let spec = json!({
+            "inputs": {"really": {"default": "no", "description": words}},
+            "jobs": {"test": {"image": "rust:1", "command": "x", "description": words}},
+        });
+        let mut resource = resource(Kind::Pipeline, "web/ci", spec);
+        resource.metadata.description = Some(words.to_owned());
+        resource.metadata.labels.insert("team".to_owned(), words.to_owned());
+        resource
+    };
+    let plan = plan(&desired([ci("new"), web()]), &applied([web(), ci("old")]));
+    let [update] = plan.changes().collect::<Vec<_>>()[..] else { panic!("{plan:?}") };
+    let pointers: Vec<_> = update.differences.iter().map(|difference| difference.pointer.as_str()).collect();
+    let expected = [
+        "/metadata/description",
+        "/metadata/labels/team",
+        "/spec/inputs/really/description",
+        "/spec/jobs/test/description",
+    ];
+    assert_eq!(pointers, expected);
+}
+
+#[test]
 fn deletes_go_the_other_way_round() {
     let keep = resource(Kind::Project, "keep", json!({}));
     let plan = plan(&desired([keep.clone()]), &applied([keep, web(), ci("x")]));

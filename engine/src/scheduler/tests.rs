@@ -158,6 +158,37 @@ fn when_decides_with_what_came_of_the_needs() {
 }
 
 #[test]
+fn variables_and_inputs_reach_conditions_and_environments() {
+    let spec = json!({
+        "vars": {"channel": "stable"},
+        "inputs": {"really": {"type": "boolean", "default": false}},
+        "jobs": {
+            "seen": job(json!({"when": "vars.channel == 'stable' && inputs.really", "environment": {"C": "${var:channel}"}})),
+            "not": job(json!({"when": "!inputs.really"})),
+        },
+    });
+    let mut run = Run::with(spec, |new| drop(new.inputs.insert("really".into(), json!(true))));
+    assert_eq!(run.queued(), ["seen"]);
+    let assignment = assignment(&run.state, "seen", 0).expect("a node").expect("a job");
+    assert_eq!(assignment.job.environment["C"], "stable");
+    assert_eq!((&assignment.inputs["really"], &assignment.vars["channel"]), (&json!(true), &json!("stable")));
+    assert_eq!(run.status("not").0, NodeStatus::Skipped);
+}
+
+#[test]
+fn needs_means_depends_on_for_jobs_and_for_steps() {
+    let steps = json!({"image": "i", "needs": ["a"], "steps": [
+        {"name": "one", "run": "x", "parallel": true}, {"name": "two", "run": "x", "parallel": true, "needs": ["one"]},
+    ]});
+    let mut run = Run::new(json!({"a": job(json!({})), "b": steps}));
+    assert_eq!(run.queued(), ["a"]);
+    run.ok("a");
+    assert_eq!(run.queued(), ["b"]);
+    let assignment = assignment(&run.state, "b", 0).expect("a node").expect("a job");
+    assert_eq!(assignment.job.steps[1].depends_on, Some(vec!["one".to_owned()]));
+}
+
+#[test]
 fn a_job_is_expanded_and_its_dependents_wait_for_every_part() {
     let mut run = Run::new(json!({
         "find": job(json!({})),
@@ -203,6 +234,20 @@ fn an_infrastructure_failure_is_tried_again_and_an_exit_is_not() {
     assert_eq!(run.queue[1], ("a".to_owned(), 2, Some(run.now + 5_000)));
     run.ok("a");
     assert_eq!(run.finished, Some(RunStatus::Succeeded));
+}
+
+#[test]
+fn each_wait_before_a_retry_is_longer_by_the_factor() {
+    let retry = json!({"retry": {"max": 3, "on": ["exit"], "delay": "2s", "factor": 3}});
+    let mut run = Run::new(json!({ "a": job(retry) }));
+    for wait in [2_000, 6_000, 18_000] {
+        run.queue.clear();
+        run.fail("a");
+        assert_eq!(run.queue[0].2, Some(run.now + wait));
+    }
+    run.queue.clear();
+    run.fail("a");
+    assert_eq!((run.queue.len(), run.finished), (0, Some(RunStatus::Failed)), "three times beside the first");
 }
 
 #[test]
@@ -418,6 +463,39 @@ fn what_a_triggered_job_may_trigger_is_not_more_than_who_asked_for_it() {
     run.trigger("child", json!({"jobs": [{"job_name": "grandchild", "command": "c"}]}));
     run.ok("child");
     assert!(run.status("child").1.contains("may be triggered 1 deep at most"));
+}
+
+#[test]
+fn what_a_job_may_trigger_is_what_it_says() {
+    let allowed = json!({"count": 2, "templates": ["ma*"], "images": ["img:*", "t"]});
+    for (requests, refused) in [
+        (
+            json!([{"job_name": "x", "image": "img:1", "command": "c"}, {"job_name": "y", "template": "made"}]),
+            None,
+        ),
+        (
+            json!([{"job_name": "x", "image": "other", "command": "c"}]),
+            Some("may not trigger jobs of the image"),
+        ),
+        (
+            json!([{"job_name": "x", "image": "img:1", "command": "c"}, {"job_name": "y", "image": "img:1", "command": "c"},
+                {"job_name": "z", "image": "img:1", "command": "c"}]),
+            Some("may trigger 2 jobs at most"),
+        ),
+    ] {
+        let mut run = Run::new(json!({"a": job(json!({"triggers_allowed": allowed}))}));
+        run.trigger("a", json!({"jobs": requests}));
+        run.ok("a");
+        let (_, reason) = run.status("a");
+        match refused {
+            None => assert_eq!(run.state.nodes().len(), 3, "{reason}"),
+            Some(words) => assert!(reason.contains(words), "{reason}"),
+        }
+    }
+    let mut run = Run::new(json!({"a": job(json!({"triggers_allowed": {"templates": ["other-*"]}}))}));
+    run.trigger("a", json!({"jobs": [{"job_name": "y", "template": "made"}]}));
+    run.ok("a");
+    assert!(run.status("a").1.contains("may not trigger jobs from the template"), "{:?}", run.status("a"));
 }
 
 #[test]

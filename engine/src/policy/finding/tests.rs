@@ -92,6 +92,63 @@ fn a_profile_without_secrets_reaches_nothing_and_widening_it_is_found() {
     assert_eq!(codes(all(&before), all(&after)), ["RX101", "RX102"]);
 }
 
+/// Whether the job reaches its secret by any event, when a grant says this.
+fn reaches(to: serde_json::Value, secrets: serde_json::Value, when: serde_json::Value) -> bool {
+    let mut world = world();
+    world.insert("environment", resource(Kind::Environment, "production", json!({})));
+    let image = format!("debian@sha256:{}", "0".repeat(64));
+    let job =
+        json!({"image": image, "command": "x", "secrets": {"KEY": "deploy/key"}, "deploys_to": "production"});
+    let triggers = json!([{"event": "push", "branches": ["main"]}, {"event": "tag", "tags": ["v*"]}, {"event": "pull_request"}]);
+    world.insert(
+        "pipeline",
+        resource(Kind::Pipeline, "web/ci", json!({"triggers": triggers, "jobs": {"deploy": job}})),
+    );
+    let allow = json!([{"secrets": secrets, "to": to, "when": when}]);
+    world.insert("policy", resource(Kind::SecretPolicy, "deploy", json!({"allow": allow})));
+    let catalog = world.into_values().map(|resource| (resource.address(), resource)).collect();
+    !crate::policy::reach::reach(&catalog).is_empty()
+}
+
+#[test]
+fn a_grant_speaks_of_some_jobs_only() {
+    let reaches = |to, secrets| reaches(to, secrets, json!({}));
+    let every = || json!({"project": "web", "pipeline": "ci", "jobs": ["build", "deploy"]});
+    assert!(
+        reaches(every(), json!(["deploy/*"])) && reaches(json!({"project": "web"}), json!(["deploy/key"]))
+    );
+    for other in [
+        json!({"project": "site"}),
+        json!({"project": "web", "pipeline": "release"}),
+        json!({"project": "web", "jobs": ["build"]}),
+    ] {
+        assert!(!reaches(other.clone(), json!(["deploy/*"])), "{other}");
+    }
+    assert!(!reaches(every(), json!(["other/*", "deploy"])));
+}
+
+#[test]
+fn a_grant_speaks_of_some_circumstances_only() {
+    for (when, expected) in [
+        (json!({"events": ["push"]}), true),
+        (json!({"events": ["schedule"]}), false),
+        (json!({"events": ["push"], "branches": ["ma*"]}), true),
+        (json!({"events": ["push"], "branches": ["release"]}), false),
+        (json!({"events": ["tag"], "tags": ["v1"]}), true),
+        (json!({"events": ["tag"], "tags": ["w1"]}), false),
+        (json!({"events": ["tag"], "branches": ["main"]}), false),
+        (json!({"events": ["pull_request"], "origins": ["head"]}), true),
+        (json!({"events": ["pull_request"]}), false),
+        (json!({"profiles": ["trusted"]}), true),
+        (json!({"profiles": ["untrusted"]}), false),
+        (json!({"environments": ["production"]}), true),
+        (json!({"environments": ["staging"]}), false),
+    ] {
+        let found = reaches(json!({"project": "web"}), json!(["deploy/*"]), when.clone());
+        assert_eq!(found, expected, "{when}");
+    }
+}
+
 #[test]
 fn a_denial_takes_reach_away_and_its_loss_is_found() {
     let mut before = world();
