@@ -149,6 +149,28 @@ fn test_functions(source: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_guide_lists_what_is_not_in_effect() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    let schema = serde_json::from_str(&read("schemas/reactorcide.schema.json")).expect("a schema");
+    let guide = read("docs/configuration.md");
+    let (_, section) = guide.split_once("\n## What is not in effect yet\n").expect("the section");
+    let fields = schema::fields(&schema, "Document");
+    let mut names: BTreeSet<&str> = fields
+        .iter()
+        .filter(|(_, field)| field.itself_says(NOT_YET))
+        .filter_map(|(name, _)| name.rsplit('.').next())
+        .collect();
+    for (name, definition) in schema["definitions"].as_object().expect("definitions") {
+        if schema::says(definition["description"].as_str().unwrap_or_default(), NOT_YET) {
+            names.insert(name.strip_suffix("Spec").unwrap_or(name));
+        }
+    }
+    assert!(names.len() > 20, "{names:?}");
+    names.retain(|name| !section.contains(&format!("`{name}`")));
+    assert_eq!(names, BTreeSet::new(), "add them to the last section of docs/configuration.md");
+}
+
+#[test]
 fn a_table_that_does_not_fit_is_told_what_to_add() {
     let schema = json!({
         "allOf": [{"then": {"properties": {"kind": {"const": "A"}, "spec": {"$ref": "#/definitions/A"}}}}],

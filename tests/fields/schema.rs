@@ -17,11 +17,21 @@ pub struct Field {
 }
 
 impl Field {
+    /// Whether its own description says something.
+    pub fn itself_says(&self, words: &str) -> bool {
+        says(&self.description, words)
+    }
+
     /// Whether its own description says something, or on each way to it one of those above it.
     pub fn says(&self, words: &str) -> bool {
-        let says = |text: &String| text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words);
-        says(&self.description) || self.ways.iter().all(|way| way.iter().any(says))
+        let on_the_way = |way: &Vec<String>| way.iter().any(|text| says(text, words));
+        self.itself_says(words) || self.ways.iter().all(on_the_way)
     }
+}
+
+/// Whether a description says something, however its lines are broken.
+pub fn says(description: &str, words: &str) -> bool {
+    description.split_whitespace().collect::<Vec<_>>().join(" ").contains(words)
 }
 
 /// All fields of a schema. What it has itself is called after `root`, what a definition has after the definition,

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fixtures;
+mod guide;
 mod hostile;
 mod mutations;
 mod schemas;
