@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reactorcide_engine::apply::Refusal;
 use reactorcide_engine::config::value::Duration;
-use reactorcide_engine::store::{CommitError, Lineage, Snapshot, Store, StoreError};
+use reactorcide_engine::store::{Change, CommitError, Lineage, Snapshot, Store, StoreError};
 use reactorcide_state::{Database, Options, SqliteStore};
 
 use crate::exit::{Exit, Failure};
@@ -65,6 +65,13 @@ pub async fn snapshot(settings: &Settings) -> Result<Snapshot, Failure> {
         Some(store) => store.snapshot().await.map_err(store_failure),
         None => Ok(Snapshot::default()),
     }
+}
+
+/// The last change that was applied.
+pub async fn last_change(settings: &Settings) -> Result<Option<Change>, Failure> {
+    let Some(store) = open(settings).await? else { return Ok(None) };
+    let last = store.history(None, 1).await.map_err(store_failure)?;
+    Ok(last.into_iter().next())
 }
 
 fn new_lineage() -> Lineage {

@@ -9,6 +9,7 @@ use reactorcide_engine::diagnostic::{Diagnostic, Severity};
 use reactorcide_engine::read::{self, Budget, InputFile, Reading};
 
 use crate::exit::Failure;
+use crate::plan_cache::Key;
 use crate::settings::Settings;
 
 /// The code of a file or directory that cannot be read.
@@ -18,68 +19,84 @@ const MAX_FILES: usize = 50_000;
 /// Directories deeper than this are not looked into.
 const MAX_DEPTH: usize = 32;
 
-/// Reads and checks the configuration that the settings name. What is wrong with it is in the diagnostics.
-pub fn read_configuration(settings: &Settings) -> Result<Reading, Failure> {
-    read_directory(&settings.config_directory())
+/// The files of a configuration as they are on the disk.
+pub struct Files {
+    directory: PathBuf,
+    /// Sorted by path.
+    files: Vec<InputFile>,
+    /// A diagnostic for each that cannot be read.
+    unreadable: Vec<Diagnostic>,
 }
 
-/// Reads and checks the configuration below a directory.
-pub fn read_directory(directory: &Path) -> Result<Reading, Failure> {
-    let (files, unreadable) = load(directory)?;
-    if files.is_empty() && unreadable.is_empty() {
-        return Err(Failure::new(format!("no .yaml or .yml file in {}", directory.display()))
-            .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
+impl Files {
+    /// Those that the settings name.
+    pub fn of(settings: &Settings) -> Result<Self, Failure> {
+        Self::below(&settings.config_directory())
     }
-    let mut reading = read::read(files, &Budget::default());
-    if !unreadable.is_empty() {
-        // What refers to a resource of a file that nobody could read would be reported as wrong.
-        reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");
+
+    /// Those below a directory.
+    pub fn below(directory: &Path) -> Result<Self, Failure> {
+        let metadata = fs::metadata(directory).map_err(|error| no_directory(directory, &error))?;
+        if !metadata.is_dir() {
+            return Err(Failure::new(format!("{} is not a directory", directory.display()))
+                .hint("--config takes the directory that holds the YAML files"));
+        }
+        let mut found =
+            Found { root: directory, open: Vec::new(), files: Vec::new(), diagnostics: Vec::new() };
+        found.walk(directory, 0)?;
+        found.files.sort();
+        let Found { files: paths, diagnostics: mut unreadable, .. } = found;
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            match read_file(&path) {
+                Ok(bytes) => files.push(InputFile { path: shown(&path), bytes }),
+                Err(error) => unreadable.push(self::unreadable(&path, &error)),
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), files, unreadable })
     }
-    reading.diagnostics.splice(0..0, unreadable);
-    Ok(reading)
+
+    /// What they come to, for [`crate::plan_cache`].
+    pub fn key(&self) -> Option<Key> {
+        if self.unreadable.is_empty() { Key::of(&self.files) } else { None }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// Reads and checks them. What is wrong is in the diagnostics.
+    pub fn read(self) -> Result<Reading, Failure> {
+        if self.is_empty() {
+            return Err(Failure::new(format!("no .yaml or .yml file in {}", self.directory.display()))
+                .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
+        }
+        let mut reading = read::read(self.files, &Budget::default());
+        if !self.unreadable.is_empty() {
+            // What refers to a resource of a file that nobody could read would be reported as wrong.
+            reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");
+        }
+        reading.diagnostics.splice(0..0, self.unreadable);
+        Ok(reading)
+    }
+
+    /// The same for commands that cannot go on with a wrong one: prints every error and warning.
+    pub fn read_valid(self) -> Result<Configuration, Failure> {
+        valid(self.read()?)
+    }
 }
 
-/// Like [`read_configuration`], for commands that cannot go on with a wrong one: prints every error and warning.
-pub fn read_valid(settings: &Settings) -> Result<Configuration, Failure> {
-    valid_in(&settings.config_directory())
-}
-
-/// Whether the directory of the configuration is there and has no file in it: everything was removed.
-pub fn is_empty(settings: &Settings) -> bool {
-    load(&settings.config_directory())
-        .is_ok_and(|(files, unreadable)| files.is_empty() && unreadable.is_empty())
-}
-
-/// The same for a directory.
-pub fn valid_in(directory: &Path) -> Result<Configuration, Failure> {
-    let Reading { configuration, diagnostics } = read_directory(directory)?;
+/// The configuration, if it has no error. Prints every error and warning.
+pub fn valid(reading: Reading) -> Result<Configuration, Failure> {
+    let Reading { configuration, diagnostics } = reading;
     crate::report::diagnostics(&diagnostics, &configuration.sources);
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     if errors > 0 {
-        return Err(Failure::new(format!("the configuration has {}", crate::report::count(errors, "error"))));
+        let errors = crate::report::count(errors, "error");
+        return Err(Failure::new(format!("the configuration has {errors}")));
     }
     Ok(configuration)
-}
-
-/// The files below a directory, sorted by path, and a diagnostic for each that cannot be read.
-pub fn load(directory: &Path) -> Result<(Vec<InputFile>, Vec<Diagnostic>), Failure> {
-    let metadata = fs::metadata(directory).map_err(|error| no_directory(directory, &error))?;
-    if !metadata.is_dir() {
-        return Err(Failure::new(format!("{} is not a directory", directory.display()))
-            .hint("--config takes the directory that holds the YAML files"));
-    }
-    let mut found = Found { root: directory, open: Vec::new(), files: Vec::new(), diagnostics: Vec::new() };
-    found.walk(directory, 0)?;
-    found.files.sort();
-    let Found { files: paths, mut diagnostics, .. } = found;
-    let mut files = Vec::with_capacity(paths.len());
-    for path in paths {
-        match read_file(&path) {
-            Ok(bytes) => files.push(InputFile { path: shown(&path), bytes }),
-            Err(error) => diagnostics.push(unreadable(&path, &error)),
-        }
-    }
-    Ok((files, diagnostics))
 }
 
 fn no_directory(directory: &Path, error: &io::Error) -> Failure {

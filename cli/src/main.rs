@@ -5,6 +5,7 @@ mod commands;
 mod config_files;
 mod exit;
 mod output;
+mod plan_cache;
 mod report;
 mod runner_binary;
 mod settings;

@@ -233,10 +233,7 @@ pub type Catalog = BTreeMap<Address, Resource>;
 
 impl Configuration {
     /// The resources alone.
-    pub fn catalog(&self) -> Catalog {
-        self.resources
-            .iter()
-            .map(|(address, declared)| (address.clone(), declared.resource.clone()))
-            .collect()
+    pub fn into_catalog(self) -> Catalog {
+        self.resources.into_iter().map(|(address, declared)| (address, declared.resource)).collect()
     }
 }

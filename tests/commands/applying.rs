@@ -145,3 +145,37 @@ fn colours_only_on_a_terminal_and_as_asked() {
         assert_eq!(output.stdout.contains(&0x1b), coloured, "{variable}");
     }
 }
+
+#[test]
+fn a_plan_that_is_remembered_is_never_an_old_one() {
+    let project = project();
+    let changes = |arguments: &[&str]| {
+        let mut all = vec!["plan", "--detailed-exitcode"];
+        all.extend(arguments);
+        project.execute(&all).code
+    };
+    let cache = project.path().join(".reactorcide-state/plans-without-changes");
+    assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0));
+    assert_eq!(changes(&[]), Some(0));
+    let remembered = std::fs::read_to_string(&cache).expect("the plan is remembered");
+    assert_eq!(changes(&[]), Some(0));
+    assert_eq!(
+        std::fs::read_to_string(&cache).expect("the cache"),
+        remembered,
+        "the second plan was not made"
+    );
+
+    // Other files, another name of a file, another state, and the first of all again.
+    project.write(".reactorcide/ci.yaml", &pipeline("ci", "make"));
+    assert_eq!(changes(&[]), Some(2));
+    assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0));
+    assert_eq!(changes(&[]), Some(0));
+    std::fs::remove_file(project.path().join(".reactorcide/ci.yaml")).expect("the file");
+    assert_eq!(changes(&[]), Some(2), "these files were applied once, but not last");
+
+    // A damaged cache costs time and nothing else.
+    std::fs::write(&cache, [0xff, 0, b'\n']).expect("the cache");
+    assert_eq!(changes(&[]), Some(2));
+    assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0));
+    assert_eq!(changes(&[]), Some(0));
+}

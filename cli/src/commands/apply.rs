@@ -10,7 +10,7 @@ use reactorcide_engine::plan::Plan;
 use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::plan::{self, PlanOptions};
+use super::plan::{self, Made, PlanOptions};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::{applied, report, time};
@@ -39,7 +39,13 @@ pub struct ApplyArgs {
 
 /// Applies the configuration.
 pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let (plan, _) = plan::make(&arguments.options, settings)?;
+    let plan = match plan::make(&arguments.options, settings, arguments.expect_plan.is_some())? {
+        Made::Plan(plan) => plan,
+        Made::Unchanged => {
+            let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
+            return Ok(Exit::Success);
+        }
+    };
     let _ = write!(anstream::stdout().lock(), "{}", report::plan::render(&plan));
     if let Some(expected) = &arguments.expect_plan
         && *expected != plan.fingerprint.to_string()

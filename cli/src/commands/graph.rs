@@ -8,7 +8,7 @@ use reactorcide_engine::config::{Catalog, Kind, Spec};
 use reactorcide_engine::graph::{Format, Graph, render};
 use reactorcide_engine::reference::references;
 
-use crate::config_files;
+use crate::config_files::Files;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
@@ -33,7 +33,7 @@ enum GraphFormat {
 
 /// Draws the graph.
 pub fn graph(arguments: &GraphArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let catalog = config_files::read_valid(settings)?.catalog();
+    let catalog = Files::of(settings)?.read_valid()?.into_catalog();
     let (nodes, edges) = match &arguments.pipeline {
         Some(pipeline) => jobs(&catalog, pipeline)?,
         None => resources(&catalog),

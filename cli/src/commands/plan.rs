@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use clap::Args;
-use reactorcide_engine::config::Catalog;
+use reactorcide_engine::config::{Catalog, Configuration};
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
-use reactorcide_engine::store::{Owner, Snapshot};
+use reactorcide_engine::store::Owner;
 
+use crate::config_files::{Files, valid};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::{applied, config_files, report, time};
+use crate::{applied, plan_cache, report, time};
 
 /// What `plan` and `apply` are both told.
 #[derive(Debug, Args)]
@@ -35,9 +36,23 @@ pub struct PlanArgs {
     detailed_exitcode: bool,
 }
 
+/// What the configuration and the applied state come to.
+pub enum Made {
+    /// The same was planned before, and changes nothing.
+    Unchanged,
+    /// A plan.
+    Plan(Box<Plan>),
+}
+
 /// Shows what an apply would do. Exit 5 where something keeps it from being applied.
 pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let (plan, _) = make(&arguments.options, settings)?;
+    let plan = match make(&arguments.options, settings, arguments.json)? {
+        Made::Plan(plan) => plan,
+        Made::Unchanged => {
+            let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
+            return Ok(Exit::Success);
+        }
+    };
     let mut stdout = anstream::stdout().lock();
     if arguments.json {
         let json = serde_json::to_string_pretty(&plan).map_err(|error| Failure::new(error.to_string()))?;
@@ -54,8 +69,9 @@ pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> 
     })
 }
 
-/// Makes the plan from the configuration and the applied state.
-pub fn make(options: &PlanOptions, settings: &Settings) -> Result<(Plan, Snapshot), Failure> {
+/// Makes the plan from the configuration and the applied state. Somebody who wants to see all of it must ask for it
+/// `whole`.
+pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<Made, Failure> {
     let as_of = match &options.as_of {
         Some(date) if time::is_date(date) => date.clone(),
         Some(other) => {
@@ -65,14 +81,26 @@ pub fn make(options: &PlanOptions, settings: &Settings) -> Result<(Plan, Snapsho
         }
         None => time::date(time::now()),
     };
-    let read = config_files::read_valid(settings);
+    applied::path(settings)?;
+    let files = Files::of(settings)?;
+    let is_empty = files.is_empty();
+    let key = files.key();
+    // What is wrong with the state is said after what is wrong with the configuration.
+    let last = applied::block_on(applied::last_change(settings)).ok().flatten();
+    let known = key.as_ref().zip(last.as_ref()).filter(|_| !whole);
+    if known.is_some_and(|(key, last)| plan_cache::is_known(settings, key, &last.id)) {
+        return Ok(Made::Unchanged);
+    }
+    let mut is_quiet = true;
+    let read = files.read().and_then(|reading| {
+        is_quiet = reading.diagnostics.is_empty();
+        valid(reading).map(Configuration::into_catalog)
+    });
     let snapshot = applied::block_on(applied::snapshot(settings));
     let (resources, snapshot) = match (read, snapshot) {
         // Nothing is left of what was applied: a plan of deletes, which asks for more than a yes.
-        (Err(_), Ok(snapshot)) if !snapshot.heads.is_empty() && config_files::is_empty(settings) => {
-            (Catalog::default(), snapshot)
-        }
-        (read, snapshot) => (read?.catalog(), snapshot?),
+        (Err(_), Ok(snapshot)) if is_empty && !snapshot.heads.is_empty() => (Catalog::default(), snapshot),
+        (read, snapshot) => (read?, snapshot?),
     };
     let desired = Desired { owner: Owner::Workspace, resources };
     let options = Options { as_of, allow_destroy: options.allow_destroy };
@@ -81,5 +109,10 @@ pub fn make(options: &PlanOptions, settings: &Settings) -> Result<(Plan, Snapsho
             std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         Failure::new(format!("{error}{source}")).hint("a newer version of reactorcide may have written it")
     })?;
-    Ok((plan, snapshot))
+    let says_nothing = is_quiet && !plan.has_changes() && plan.hints.is_empty() && plan.obstacles.is_empty();
+    let last = last.filter(|last| says_nothing && last.serial == plan.base.serial);
+    if let (Some(key), Some(last)) = (&key, &last) {
+        plan_cache::remember(settings, key, &last.id);
+    }
+    Ok(Made::Plan(Box::new(plan)))
 }

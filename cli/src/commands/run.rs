@@ -15,9 +15,10 @@ use reactorcide_engine::suggest::nearest;
 use reactorcide_engine::trigger_match::starts;
 use reactorcide_engine::workflow::{self, Workflow};
 
+use crate::config_files::Files;
 use crate::exit::{Exit, Failure};
 use crate::settings::{Settings, config_directory_of};
-use crate::{applied, config_files, report};
+use crate::{applied, report};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -114,7 +115,7 @@ fn catalog(arguments: &RunArgs, settings: &Settings) -> Result<Catalog, Failure>
     match &arguments.from_config {
         Some(directory) => {
             let directory = config_directory_of(directory);
-            Ok(config_files::valid_in(&directory)?.catalog())
+            Ok(Files::below(&directory)?.read_valid()?.into_catalog())
         }
         None => {
             let snapshot = applied::block_on(applied::snapshot(settings))?;

@@ -7,9 +7,10 @@ use reactorcide_engine::diagnostic::Severity;
 use reactorcide_engine::read::Reading;
 use serde_json::json;
 
+use crate::config_files::Files;
 use crate::exit::{Exit, Failure};
+use crate::report;
 use crate::settings::Settings;
-use crate::{config_files, report};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ pub struct ValidateArgs {
 
 /// Checks the configuration. Exit 1 where it has errors; warnings alone are no failure.
 pub fn validate(arguments: &ValidateArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let Reading { configuration, diagnostics } = config_files::read_configuration(settings)?;
+    let Reading { configuration, diagnostics } = Files::of(settings)?.read()?;
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
     let (resources, files) = (configuration.resources.len(), configuration.sources.len());

@@ -17,11 +17,14 @@ const CHANGE: Style = AnsiColor::Yellow.on_default();
 const REMOVE: Style = AnsiColor::Red.on_default();
 const STRONG: Style = Style::new().bold();
 
+/// What is said where there is nothing to do.
+pub const NO_CHANGES: &str = "No changes. The applied state is what the configuration says.\n";
+
 /// A plan as text with styles.
 pub fn render(plan: &Plan) -> String {
     let mut text = String::new();
     if !plan.has_changes() {
-        text.push_str("No changes. The applied state is what the configuration says.\n");
+        text.push_str(NO_CHANGES);
         hints(plan, &mut text);
         return text;
     }
