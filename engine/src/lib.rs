@@ -8,6 +8,7 @@ pub mod address;
 pub mod apply;
 pub mod canonical;
 pub mod check;
+mod circle;
 pub mod config;
 pub mod coordinator;
 pub mod diagnostic;

@@ -5,6 +5,7 @@
 
 mod analyse;
 mod expand;
+mod names;
 mod profile;
 mod template;
 mod whole;

@@ -8,6 +8,12 @@ use crate::suggest::nearest;
 
 /// The variables of an expression.
 const VARIABLES: [&str; 5] = ["event", "vars", "needs", "inputs", "env"];
+/// What an event has.
+const EVENT: [&str; 6] = ["type", "branch", "tag", "sha", "action", "changed_files"];
+/// What a job in `needs` has; `jobs` where it became several.
+const JOB: [&str; 4] = ["result", "outputs", "exit_code", "jobs"];
+/// What a step in `steps` has.
+const STEP: [&str; 3] = ["outcome", "outputs", "exit_code"];
 
 pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     let scope = scope(site);
@@ -25,7 +31,7 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     for (index, step) in site.job.steps.iter().enumerate() {
         if let Some(when) = &step.when {
             let steps = site.job.steps.iter().map(|step| step.name.as_str());
-            let scope = Scope::new(VARIABLES.into_iter().chain(["steps"])).fields("steps", steps);
+            let scope = scope.clone().fields("steps", steps).fields_of_each("steps", &STEP);
             let field = format!("steps/{index}/when");
             if let Some(expression) = expression(site, &field, when, &scope, found)
                 && expression.constant_value() == Some(false)
@@ -39,11 +45,15 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 fn scope(site: &JobSite<'_>) -> Scope {
-    let scope = Scope::new(VARIABLES);
+    let scope = Scope::new(VARIABLES).fields("event", EVENT).fields_of_each("needs", &JOB);
     match &site.declared.resource.spec {
         Spec::Pipeline(spec) => {
-            let needs: Vec<&str> = site.job.depends_on.iter().map(String::as_str).collect();
-            scope.fields("inputs", spec.inputs.keys().map(String::as_str)).fields("needs", needs)
+            let scope = scope.fields("inputs", spec.inputs.keys().map(String::as_str));
+            // What a job leaves open its template may say.
+            if site.job.depends_on.is_empty() && site.job.template.is_some() {
+                return scope;
+            }
+            scope.fields("needs", site.job.depends_on.iter().map(String::as_str))
         }
         _ => scope,
     }

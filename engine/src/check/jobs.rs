@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{JobSite, span};
+use crate::circle::circle;
 use crate::config::{Declared, Job, PipelineSpec, Spec, Step};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
@@ -16,6 +17,7 @@ const RESERVED: [&str; 2] = ["REACTORCIDE_", "RC_WF_"];
 
 pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
     let job = site.job;
+    let is_open = site.is_template || job.template.is_some();
     shortcomings(site, found);
     let together: [(bool, &str, &str, &str); 4] = [
         (
@@ -25,7 +27,7 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
             "a job has either matrix or for_each",
         ),
         (
-            job.item_var.is_some() && job.for_each.is_none(),
+            job.item_var.is_some() && job.for_each.is_none() && !is_open,
             "item_var",
             "RC1031",
             "item_var means nothing without for_each",
@@ -37,7 +39,7 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
             "parameters mean nothing without a template",
         ),
         (
-            job.condition != Condition::AllSuccess && job.depends_on.is_empty() && !site.is_template,
+            job.condition != Condition::AllSuccess && job.depends_on.is_empty() && !is_open,
             "condition",
             "RC1031",
             "condition means nothing without depends_on",
@@ -169,8 +171,9 @@ fn placeholders(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
                     None => Some(("a parameter has a meaning only in a JobTemplate".to_owned(), None)),
                     Some(names) => unless_known("parameter", name, names),
                 },
-                // A template's matrix may be the job's that uses it.
+                // A template's matrix may be the job's that uses it, and the other way round.
                 "matrix" if site.is_template => None,
+                "matrix" if axes.is_empty() && site.job.template.is_some() => None,
                 "matrix" => unless_known("axis", name, &axes),
                 "var" if !in_environment && pointer != "/image" => {
                     Some(("a variable has a meaning only in image and environment".to_owned(), None))
@@ -277,31 +280,4 @@ fn circle_of(what: &str, path: &[&str], place: impl Fn(&str, &str) -> Span) -> D
 
 fn job_dependencies(job: &Job) -> Vec<&str> {
     job.depends_on.iter().map(String::as_str).collect()
-}
-
-/// A circle in a small graph, its first name again at the end. Without recursion.
-fn circle<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Option<Vec<&'a str>> {
-    let mut done: BTreeSet<&str> = BTreeSet::new();
-    for start in edges.keys() {
-        let mut path: Vec<(&str, usize)> = vec![(start, 0)];
-        while let Some((node, next)) = path.last_mut() {
-            let node = *node;
-            let target = edges.get(node).and_then(|targets| targets.get(*next)).copied();
-            *next += 1;
-            match target {
-                Some(target) if done.contains(target) => {}
-                Some(target) => {
-                    if let Some(from) = path.iter().position(|(name, _)| *name == target) {
-                        return Some(path[from..].iter().map(|(name, _)| *name).chain([target]).collect());
-                    }
-                    path.push((target, 0));
-                }
-                None => {
-                    done.insert(node);
-                    path.pop();
-                }
-            }
-        }
-    }
-    None
 }

@@ -54,5 +54,6 @@ pub struct Step {
     pub working_dir: Option<String>,
     /// Its own environment, over the job's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}))]
     pub environment: BTreeMap<String, String>,
 }

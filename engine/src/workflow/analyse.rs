@@ -21,9 +21,9 @@ pub struct Problem {
     pub hint: &'static str,
 }
 
-/// Every problem of a workflow whose dependencies are known and not circular.
+/// Every problem of a resolved workflow.
 pub fn analyse(workflow: &Workflow) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = super::names::unknown(workflow);
     for (name, declaration) in &workflow.jobs {
         expansion(name, &declaration.job, &mut problems);
     }

@@ -22,6 +22,7 @@ pub struct Reference {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     variables: BTreeMap<String, Option<BTreeSet<String>>>,
+    members: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Scope {
@@ -31,7 +32,8 @@ impl Scope {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        Self { variables: variables.into_iter().map(|name| (name.into(), None)).collect() }
+        let variables = variables.into_iter().map(|name| (name.into(), None)).collect();
+        Self { variables, members: BTreeMap::new() }
     }
 
     /// Says which fields a variable has; others are refused.
@@ -46,14 +48,25 @@ impl Scope {
         self
     }
 
+    /// Says which fields every field of a variable has, as `result` of every job in `needs`; others are refused.
+    #[must_use]
+    pub fn fields_of_each(mut self, variable: &str, fields: &[&str]) -> Self {
+        self.members.insert(variable.to_owned(), fields.iter().map(|field| (*field).to_owned()).collect());
+        self
+    }
+
     /// The names of the variables, for suggestions.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().map(String::as_str)
     }
 
-    /// The known fields of a variable, for suggestions.
+    /// The known fields of a variable, or of a field of one (`needs.build`), for suggestions.
     pub fn fields_of(&self, variable: &str) -> impl Iterator<Item = &str> {
-        self.variables.get(variable).into_iter().flatten().flatten().map(String::as_str)
+        let fields = match variable.split_once('.') {
+            Some((variable, _)) => self.members.get(variable),
+            None => self.variables.get(variable).and_then(Option::as_ref),
+        };
+        fields.into_iter().flatten().map(String::as_str)
     }
 }
 
@@ -71,6 +84,14 @@ pub(super) fn check(references: &[Reference], scope: &Scope) -> Result<(), Condi
         {
             let (variable, name) = (variable.clone(), name.clone());
             return Err(ConditionError::UnknownField { variable, name, offset });
+        }
+        if let (Some(members), [_, field, name, rest @ ..]) =
+            (scope.members.get(variable), &reference.path[..])
+            && !members.contains(name)
+            && !(reference.tested && rest.is_empty())
+        {
+            let variable = format!("{variable}.{field}");
+            return Err(ConditionError::UnknownField { variable, name: name.clone(), offset });
         }
     }
     Ok(())
