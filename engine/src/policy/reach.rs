@@ -41,13 +41,17 @@ pub fn reach(catalog: &Catalog) -> BTreeSet<ReachRow> {
             _ => None,
         })
         .collect();
+    let grants = by_project(policies.iter().flat_map(|policy| &policy.allow));
+    let denials = by_project(policies.iter().flat_map(|policy| &policy.deny));
     let mut rows = BTreeSet::new();
-    if policies.iter().all(|policy| policy.allow.is_empty()) {
+    if grants.is_empty() {
         return rows;
     }
     let schedules = scheduled(catalog);
     for (address, resource) in catalog {
         let Spec::Pipeline(pipeline) = &resource.spec else { continue };
+        let project = address.project.as_deref().unwrap_or_default();
+        let (Some(grants), denials) = (grants.get(project), denials.get(project)) else { continue };
         let starts = starts(pipeline, schedules.get(address));
         for (name, job) in &pipeline.jobs {
             let job = Effective::of(catalog, address, name, job);
@@ -55,16 +59,21 @@ pub fn reach(catalog: &Catalog) -> BTreeSet<ReachRow> {
                 continue;
             }
             for secret in &job.secrets {
-                for grant in policies.iter().flat_map(|policy| &policy.allow) {
-                    rows.extend(granted(grant, secret, address, &job, &starts));
-                }
+                let granted = grants.iter().flat_map(|grant| granted(grant, secret, address, &job, &starts));
+                let is_denied =
+                    |row: &ReachRow| denials.into_iter().flatten().any(|one| denied(one, row, catalog));
+                rows.extend(granted.filter(|row| !is_denied(row)));
             }
         }
     }
-    for denial in policies.iter().flat_map(|policy| &policy.deny) {
-        rows.retain(|row| !denied(denial, row, catalog));
-    }
     rows
+}
+
+/// Grants or denials by the project that they speak of.
+fn by_project<'a>(grants: impl Iterator<Item = &'a Grant>) -> BTreeMap<&'a str, Vec<&'a Grant>> {
+    let mut index: BTreeMap<&str, Vec<&Grant>> = BTreeMap::new();
+    grants.for_each(|grant| index.entry(&grant.to.project).or_default().push(grant));
+    index
 }
 
 /// A job with what it takes from its templates, presets and profile, as far as secrets are concerned.
