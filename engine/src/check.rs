@@ -44,6 +44,10 @@ pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<D
     found
 }
 
+fn has_templates(spec: &Spec) -> bool {
+    matches!(spec, Spec::Pipeline(spec) if spec.jobs.values().any(|job| job.template.is_some()))
+}
+
 /// What only shows once templates and presets are applied.
 fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
     let mut found = Vec::new();
@@ -52,10 +56,17 @@ fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
             continue;
         }
         match workflow::resolve_declared(configuration, address) {
-            Ok(workflow) => found.extend(workflow::analyse(&workflow).into_iter().map(|problem| {
-                let at = span(declared, &problem.pointer);
-                Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
-            })),
+            Ok(workflow) => {
+                let mut problems = workflow::analyse(&workflow);
+                // What jobs say themselves was checked where they say it.
+                if has_templates(&declared.resource.spec) {
+                    problems.extend(workflow::unknown_names(&workflow));
+                }
+                found.extend(problems.into_iter().map(|problem| {
+                    let at = span(declared, &problem.pointer);
+                    Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
+                }));
+            }
             Err(errors) => found.extend(errors.into_iter().map(|error| {
                 Diagnostic::error(error.code, error.message).at(span(declared, &error.pointer))
             })),

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub use analyse::{Problem, analyse};
 pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_value, replace_matrix};
+pub(crate) use names::unknown_names;
 pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;
 pub use template::check_value;

@@ -21,9 +21,9 @@ pub struct Problem {
     pub hint: &'static str,
 }
 
-/// Every problem of a resolved workflow.
+/// Every problem of a workflow whose dependencies are known and not circular.
 pub fn analyse(workflow: &Workflow) -> Vec<Problem> {
-    let mut problems = super::names::unknown(workflow);
+    let mut problems = Vec::new();
     for (name, declaration) in &workflow.jobs {
         expansion(name, &declaration.job, &mut problems);
     }

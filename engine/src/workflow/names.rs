@@ -12,7 +12,7 @@ use crate::placeholder;
 use crate::protocol::condition::Expression;
 
 /// Everything that is named and does not exist, and circles.
-pub(super) fn unknown(workflow: &Workflow) -> Vec<Problem> {
+pub(crate) fn unknown_names(workflow: &Workflow) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, declaration) in &workflow.jobs {
         let mut problem = |code, message: String, hint| {
