@@ -176,4 +176,6 @@ pub enum JobOutcome {
     Config,
     /// No space was left on the device.
     NoSpace,
+    /// The kernel killed a process for lack of memory, and a command failed.
+    Oom,
 }

@@ -5,6 +5,7 @@ mod environment;
 mod files;
 mod job;
 mod leavings;
+mod memory;
 mod processes;
 mod program;
 mod pump;

@@ -16,7 +16,7 @@ pub fn code(result: &JobResult) -> u8 {
     let from_step = result.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
     match result.outcome {
         JobOutcome::Succeeded => 0,
-        JobOutcome::Exit | JobOutcome::NoSpace => from_step.unwrap_or(1),
+        JobOutcome::Exit | JobOutcome::NoSpace | JobOutcome::Oom => from_step.unwrap_or(1),
         JobOutcome::Timeout => TIMEOUT,
         JobOutcome::Cancelled => CANCELLED,
         JobOutcome::Config => CONFIG,

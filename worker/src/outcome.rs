@@ -79,7 +79,8 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
     if let Some(error) = &observed.error {
         return failed(reason_of(error), error.to_string());
     }
-    if oom {
+    let says_oom = |result: &JobResult| result.outcome == JobOutcome::Oom;
+    if oom || observed.result.as_ref().is_some_and(says_oom) {
         let limit = observed.memory.as_ref().map_or(String::new(), |limit| format!(" of {limit}"));
         return failed(FailureReason::Oom, format!("it used more memory than its limit{limit}"));
     }
@@ -87,7 +88,7 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
         let words = result.reason.clone();
         return match result.outcome {
             // Told apart above; a container that was stopped meanwhile did not end well.
-            JobOutcome::Succeeded => (None, None),
+            JobOutcome::Succeeded | JobOutcome::Oom => (None, None),
             JobOutcome::Exit => failed(FailureReason::Exit, words.unwrap_or_else(|| exit_words(exit_code))),
             JobOutcome::Timeout => {
                 failed(FailureReason::Timeout, words.unwrap_or_else(|| timeout_words(observed)))
@@ -173,6 +174,7 @@ mod tests {
         assert_eq!(ended(observed(137, false, None)), Some(FailureReason::RunnerDied));
         assert_eq!(ended(observed(137, true, None)), Some(FailureReason::Oom));
         assert_eq!(ended(observed(137, true, said(JobOutcome::Exit, 137))), Some(FailureReason::Oom));
+        assert_eq!(ended(observed(1, false, said(JobOutcome::Oom, 1))), Some(FailureReason::Oom));
         let fine = conclude(observed(0, true, said(JobOutcome::Succeeded, 0)));
         assert_eq!(fine.failure, None);
         assert!(fine.message.expect("a warning").contains("lack of memory"));

@@ -46,6 +46,23 @@ pub(super) async fn inspect(docker: &Docker, subject: Subject<'_>) -> Result<Ins
     Ok(Inspected { state: now, start_error: state.error.filter(|error| !error.is_empty()) })
 }
 
+/// With cgroup v1 the engine hears of a lack of memory by another way than of the end, and sometimes later.
+async fn why_killed(docker: &Docker, subject: Subject<'_>, exit: Exit) -> Exit {
+    const SIGKILL: i64 = 128 + 9;
+    for _ in 0..4 {
+        if exit.code != SIGKILL || exit.oom {
+            break;
+        }
+        sleep(LOOK_AGAIN).await;
+        match inspect(docker, subject).await {
+            Ok(Inspected { state: ContainerState::Exited(again), .. }) if again.oom => return again,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    exit
+}
+
 /// Waits until it has ended. The engine's answer to a wait is only a reason to look: it also comes when the
 /// engine restarts. What cannot be reached is asked again for as long as `patience` allows.
 pub(super) async fn wait(
@@ -58,7 +75,9 @@ pub(super) async fn wait(
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let _ = docker.wait_container(subject.name, Some(options)).next().await;
         match inspect(docker, subject).await {
-            Ok(Inspected { state: ContainerState::Exited(exit), .. }) => return Ok(exit),
+            Ok(Inspected { state: ContainerState::Exited(exit), .. }) => {
+                return Ok(why_killed(docker, subject, exit).await);
+            }
             Ok(Inspected { state: ContainerState::Missing, .. }) => {
                 return Err(ProviderError::Missing(subject.name.to_owned()));
             }

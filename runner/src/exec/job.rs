@@ -20,7 +20,7 @@ use super::processes::{self, End};
 use super::pump::Pump;
 use super::running::{Cause, Running};
 use super::writer::Writer;
-use super::{Event, asking, files, leavings, program};
+use super::{Event, asking, files, leavings, memory, program};
 use crate::clock::Moment;
 use crate::exit;
 
@@ -72,6 +72,8 @@ struct Job<'a> {
     grace: Duration,
     deadline: Option<Moment>,
     timed_out: bool,
+    /// The kills for lack of memory that are known.
+    memory_kills: u64,
     /// How often the job was told to stop.
     stops: u32,
     writer: &'a Writer,
@@ -127,6 +129,7 @@ impl<'a> Job<'a> {
             lingering: Vec::new(),
             values,
             timed_out: false,
+            memory_kills: memory::kills(),
             stops: 0,
             writer,
             events,
@@ -367,11 +370,14 @@ impl<'a> Job<'a> {
                 Ok(()) => {
                     let directories = [Path::new(&self.spec.workspace), Path::new(&self.spec.working_dir)];
                     let full = files::full_device(directories);
-                    let reason = match full {
-                        Some(full) => format!("{ended}; no space is left on {}", full.display()),
-                        None => ended,
+                    let kills = memory::kills();
+                    let (outcome, reason) = if kills > std::mem::replace(&mut self.memory_kills, kills) {
+                        (JobOutcome::Oom, format!("{ended}; the kernel killed a process for lack of memory"))
+                    } else if let Some(full) = full {
+                        (JobOutcome::NoSpace, format!("{ended}; no space is left on {}", full.display()))
+                    } else {
+                        (JobOutcome::Exit, ended)
                     };
-                    let outcome = if full.is_some() { JobOutcome::NoSpace } else { JobOutcome::Exit };
                     let result = JobResult { outcome, exit_code: shell_code, reason: Some(reason.clone()) };
                     (Ending::Failed(result), Some(reason))
                 }
@@ -457,7 +463,7 @@ impl<'a> Job<'a> {
 
     /// Hands on what the job asks for, unless it was stopped or could not be run.
     fn triggers(&self, result: &JobResult) -> Result<(), String> {
-        if !matches!(result.outcome, JobOutcome::Succeeded | JobOutcome::Exit) {
+        if !matches!(result.outcome, JobOutcome::Succeeded | JobOutcome::Exit | JobOutcome::Oom) {
             return Ok(());
         }
         let workspace = PathBuf::from(&self.spec.workspace);
