@@ -2,7 +2,6 @@
 
 pub mod plan;
 mod snippet;
-mod value;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -10,6 +9,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use reactorcide_engine::config::SourceFile;
 use reactorcide_engine::diagnostic::{Diagnostic, Severity};
+pub use reactorcide_engine::printable::printable;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -97,20 +97,4 @@ pub fn to_json(diagnostic: &Diagnostic, sources: &[SourceFile]) -> Value {
 /// A number with its noun: `1 error`, `2 errors`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-/// A text that cannot steer a terminal: control characters and those that turn the direction of writing are
-/// shown as `\u{…}`.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns =
-            matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-        if character.is_control() || turns {
-            let _ = write!(shown, "{}", character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
 }

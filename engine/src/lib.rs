@@ -19,6 +19,7 @@ pub mod graph;
 pub mod placeholder;
 pub mod plan;
 pub mod policy;
+pub mod printable;
 pub mod provider;
 pub mod read;
 pub mod reference;

@@ -17,11 +17,17 @@ use crate::store::{Counts, Head, Operation, Owner, Uid};
 
 mod build;
 mod guard;
+pub mod lines;
+mod markdown;
 mod rename;
+mod saved;
+mod value;
 
 pub use build::between;
 pub(crate) use build::consequences;
 pub use guard::{Obstacle, destroy_limit};
+pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};
+pub use saved::{SavedPlanError, read_saved, to_saved};
 
 /// The version of the plan's JSON.
 pub const FORMAT_VERSION: u32 = 1;

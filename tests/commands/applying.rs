@@ -179,3 +179,32 @@ fn a_plan_that_is_remembered_is_never_an_old_one() {
     assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0));
     assert_eq!(changes(&[]), Some(0));
 }
+
+#[test]
+fn a_saved_plan_is_shown_and_applied_as_it_is_or_not_at_all() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make"));
+    session.run("plan --out p.rcplan --markdown plan.md --json-into plan.json");
+    let markdown = std::fs::read_to_string(project.path().join("plan.md")).expect("Markdown");
+    assert_eq!(project.execute(&["show", "p.rcplan", "--markdown"]).stdout, markdown);
+    let json = std::fs::read_to_string(project.path().join("plan.json")).expect("JSON");
+    assert_eq!(project.execute(&["show", "p.rcplan", "--json"]).stdout, json);
+    session.run("show p.rcplan").run("show p.rcplan --markdown");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make something else"));
+    session.remark("what was saved is applied, not what the files say by now");
+    session.run("apply p.rcplan").run("show Pipeline/web/ci").run("apply p.rcplan");
+    session.remark("another plan, and somebody else changes the same in between");
+    session.run("plan --out q.rcplan");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make it otherwise")).run("apply --auto-approve");
+    session.run("apply q.rcplan");
+    session.remark("a change elsewhere does not make a plan stale");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make again")).run("plan --out r.rcplan");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "make it otherwise"));
+    session.write(".reactorcide/other.yaml", &pipeline("other", "make")).run("apply --auto-approve");
+    session.run("apply r.rcplan").run("state list");
+    session.remark("files that are no plan");
+    session.write("letter.rcplan", "Dear friend,\n").run("show letter.rcplan").run("apply letter.rcplan");
+    session.run("apply nowhere.rcplan").run("plan --out no/such/directory/p.rcplan");
+    session.compare("a_saved_plan");
+}

@@ -1,6 +1,7 @@
 //! `reactorcide apply`: shows the plan, asks, and carries it out in one transaction.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
@@ -10,7 +11,7 @@ use reactorcide_engine::plan::Plan;
 use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::plan::{self, Made, PlanOptions};
+use super::plan::{self, Form, Made, PlanOptions};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::{applied, report, time};
@@ -18,6 +19,9 @@ use crate::{applied, report, time};
 /// Arguments of `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
+    /// A plan that `plan --out` saved: it is applied as it is, without a question
+    #[arg(value_name = "PLAN", conflicts_with_all = ["as_of", "allow_destroy"])]
+    plan: Option<PathBuf>,
     #[command(flatten)]
     options: PlanOptions,
     /// Do not ask
@@ -39,14 +43,17 @@ pub struct ApplyArgs {
 
 /// Applies the configuration.
 pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let plan = match plan::make(&arguments.options, settings, arguments.expect_plan.is_some())? {
-        Made::Plan(plan) => plan,
-        Made::Unchanged => {
-            let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
-            return Ok(Exit::Success);
-        }
+    let plan = match &arguments.plan {
+        Some(path) => Box::new(plan::read_file(path)?),
+        None => match plan::make(&arguments.options, settings, arguments.expect_plan.is_some())? {
+            Made::Plan(plan) => plan,
+            Made::Unchanged => {
+                let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
+                return Ok(Exit::Success);
+            }
+        },
     };
-    let _ = write!(anstream::stdout().lock(), "{}", report::plan::render(&plan));
+    plan::print(&plan, Form::Human)?;
     if let Some(expected) = &arguments.expect_plan
         && *expected != plan.fingerprint.to_string()
     {
@@ -65,7 +72,7 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
     applied::block_on(async {
         let mut ctrl_c = signal(SignalKind::interrupt())
             .map_err(|error| Failure::new(format!("Ctrl-C cannot be listened to: {error}")))?;
-        if !arguments.auto_approve {
+        if !arguments.auto_approve && arguments.plan.is_none() {
             match ask(&mut ctrl_c).await? {
                 Answer::Yes => {}
                 Answer::Other => {

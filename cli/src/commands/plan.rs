@@ -1,6 +1,8 @@
 //! `reactorcide plan`: what an apply would change, and what follows.
 
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reactorcide_engine::config::{Catalog, Configuration};
@@ -34,6 +36,15 @@ pub struct PlanArgs {
     /// Exit with 2 if there are changes
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Save the plan, for `show` and `apply`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write the plan as Markdown, as for a comment under a change
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write the plan as JSON
+    #[arg(long, value_name = "FILE")]
+    json_into: Option<PathBuf>,
 }
 
 /// What the configuration and the applied state come to.
@@ -46,19 +57,23 @@ pub enum Made {
 
 /// Shows what an apply would do. Exit 5 where something keeps it from being applied.
 pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let plan = match make(&arguments.options, settings, arguments.json)? {
+    let writes = arguments.out.is_some() || arguments.markdown.is_some() || arguments.json_into.is_some();
+    let plan = match make(&arguments.options, settings, arguments.json || writes)? {
         Made::Plan(plan) => plan,
         Made::Unchanged => {
             let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
             return Ok(Exit::Success);
         }
     };
-    let mut stdout = anstream::stdout().lock();
-    if arguments.json {
-        let json = serde_json::to_string_pretty(&plan).map_err(|error| Failure::new(error.to_string()))?;
-        let _ = writeln!(stdout, "{json}");
-    } else {
-        let _ = write!(stdout, "{}", report::plan::render(&plan));
+    print(&plan, if arguments.json { Form::Json } else { Form::Human })?;
+    if let Some(path) = &arguments.out {
+        write_file(path, &plan::to_saved(&plan, concat!("reactorcide ", env!("CARGO_PKG_VERSION"))))?;
+    }
+    if let Some(path) = &arguments.markdown {
+        write_file(path, &plan::markdown(&plan, plan::MARKDOWN_LIMIT))?;
+    }
+    if let Some(path) = &arguments.json_into {
+        write_file(path, &json(&plan)?)?;
     }
     Ok(if !plan.obstacles.is_empty() {
         Exit::NotAccepted
@@ -67,6 +82,52 @@ pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> 
     } else {
         Exit::Success
     })
+}
+
+/// How a plan is printed.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    Human,
+    Json,
+    Markdown,
+}
+
+/// Prints a plan.
+pub fn print(plan: &Plan, form: Form) -> Result<(), Failure> {
+    let text = match form {
+        Form::Human => report::plan::render(plan),
+        Form::Json => json(plan)?,
+        Form::Markdown => plan::markdown(plan, plan::MARKDOWN_LIMIT),
+    };
+    let _ = write!(anstream::stdout().lock(), "{text}");
+    Ok(())
+}
+
+fn json(plan: &Plan) -> Result<String, Failure> {
+    let json = serde_json::to_string_pretty(plan).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(json + "\n")
+}
+
+/// Writes a whole file or none, so that nobody reads half a plan.
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(name);
+    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        Failure::new(format!("cannot write {}: {error}", path.display()))
+    })
+}
+
+/// Reads a saved plan.
+pub fn read_file(path: &Path) -> Result<Plan, Failure> {
+    let shown = path.display();
+    let bytes = fs::read(path).map_err(|error| {
+        Failure::new(format!("cannot read {shown}: {error}"))
+            .hint("`reactorcide plan --out FILE` writes a plan to apply")
+    })?;
+    plan::read_saved(&bytes)
+        .map_err(|error| Failure::new(format!("{shown} cannot be used: {error}")).hint(error.hint()))
 }
 
 /// Makes the plan from the configuration and the applied state. Somebody who wants to see all of it must ask for it

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use reactorcide_engine::address::Address;
@@ -9,6 +10,7 @@ use reactorcide_engine::store::Store;
 use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
+use super::plan::{self, Form};
 use crate::exit::{Exit, Failure};
 use crate::report::printable;
 use crate::settings::Settings;
@@ -45,11 +47,15 @@ struct ShowOneArgs {
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The address of one resource [default: an overview of the applied state]
-    address: Option<String>,
+    /// The address of one resource, or the file of a saved plan [default: an overview of the applied state]
+    #[arg(value_name = "ADDRESS|PLAN")]
+    what: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print a saved plan as Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// Runs a command of `state`.
@@ -60,12 +66,20 @@ pub fn state(arguments: &StateArgs, settings: &Settings) -> Result<Exit, Failure
     }
 }
 
-/// Shows one resource, or how much there is of what.
+/// Shows one resource, a saved plan, or how much there is of what.
 pub fn show(arguments: &ShowArgs, settings: &Settings) -> Result<Exit, Failure> {
-    match &arguments.address {
-        Some(address) => show_one(address, arguments.json, settings),
-        None => overview(arguments.json, settings),
+    let Some(what) = &arguments.what else { return overview(arguments.json, settings) };
+    let path = Path::new(what);
+    if path.extension().is_some_and(|extension| extension == "rcplan") || path.is_file() {
+        let form = match (arguments.json, arguments.markdown) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Markdown,
+            _ => Form::Human,
+        };
+        plan::print(&plan::read_file(path)?, form)?;
+        return Ok(Exit::Success);
     }
+    show_one(what, arguments.json, settings)
 }
 
 fn list(json: bool, settings: &Settings) -> Result<Exit, Failure> {

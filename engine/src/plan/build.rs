@@ -247,7 +247,7 @@ fn pins(
 }
 
 /// The fingerprint of what a plan does and what follows from it.
-fn fingerprint(plan: &Plan) -> Fingerprint {
+pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
     let actions: Vec<&Action> = plan.changes().collect();
     let content = serde_json::json!({
         "owner": plan.owner,

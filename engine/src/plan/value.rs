@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::printable;
+use crate::printable::printable;
 
 /// A named value, a text for each line.
 pub fn lines(name: &str, value: &Value) -> Vec<String> {
