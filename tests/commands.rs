@@ -1,6 +1,7 @@
-//! Every command that needs no container engine, with the whole of what it prints: `tests/transcripts`.
+//! Every command, with the whole of what it prints: `tests/transcripts`.
 
 mod applying;
 mod looking;
 mod refusals;
+mod running;
 mod starting;

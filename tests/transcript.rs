@@ -79,7 +79,10 @@ impl<'a> Transcript<'a> {
             (r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[ID]"),
             (r"\b[0-9a-f]{64}\b", "[FINGERPRINT]"),
             (r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z", "[TIME]"),
-            (r#""at": [0-9]{13}"#, r#""at": [TIME]"#),
+            // The width of a table's column follows from its widest duration.
+            (r" *\b[0-9]+\.[0-9]s\b *", " [SECONDS] "),
+            (r"(?m) +$", ""),
+            (r#""(at|started_at|ended_at)":( ?)[0-9]{13}"#, r#""$1":$2[TIME]"#),
             (r#""as_of": "[-0-9]{10}""#, r#""as_of": "[DATE]""#),
         ] {
             settled = Regex::new(pattern).expect("a pattern").replace_all(&settled, word).into_owned();
