@@ -1,10 +1,13 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
 mod apply;
+mod explain;
 mod graph;
 mod history;
 mod init;
 mod plan;
+mod reach;
+mod rollback;
 mod run;
 mod runs;
 mod schema;
@@ -27,16 +30,26 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Make the applied state what the configuration says
     Apply(apply::ApplyArgs),
+    /// Delete everything that is applied and not protected
+    Destroy(crate::commit::CommitArgs),
+    /// Make the applied state what it was after an earlier change
+    Rollback(rollback::RollbackArgs),
     /// Run a pipeline's jobs in containers on this machine
     Run(Box<run::RunArgs>),
     /// List the runs of this machine, or tell every decision on one and why
     Runs(runs::RunsArgs),
-    /// Show what is applied: an overview, or one resource
+    /// Show what is applied: an overview, one resource, or a saved plan
     Show(state::ShowArgs),
     /// Look into the applied state
     State(state::StateArgs),
     /// List every apply, newest first
     History(history::HistoryArgs),
+    /// Show what changed between two applies
+    Diff(rollback::DiffArgs),
+    /// Show who can read which secret, and through which grant
+    Reach(reach::ReachArgs),
+    /// Explain what an event would start, with which secrets, and why not more
+    Explain(explain::ExplainArgs),
     /// Draw the references between resources, or the jobs of a pipeline
     Graph(graph::GraphArgs),
     /// Print the JSON Schemas of the configuration language
@@ -50,6 +63,11 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Validate(arguments) => validate::validate(&arguments, settings),
         Command::Plan(arguments) => plan::plan(&arguments, settings),
         Command::Apply(arguments) => apply::apply(&arguments, settings),
+        Command::Destroy(arguments) => apply::destroy(&arguments, settings),
+        Command::Rollback(arguments) => rollback::rollback(&arguments, settings),
+        Command::Diff(arguments) => rollback::diff(&arguments, settings),
+        Command::Reach(arguments) => reach::show(&arguments, settings),
+        Command::Explain(arguments) => explain::show(&arguments, settings),
         Command::Run(arguments) => run::run(&arguments, settings),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),

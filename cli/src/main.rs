@@ -2,6 +2,7 @@
 
 mod applied;
 mod commands;
+mod commit;
 mod config_files;
 mod exit;
 mod output;

@@ -13,6 +13,7 @@ pub mod config;
 pub mod coordinator;
 pub mod diagnostic;
 pub mod diff;
+pub mod explain;
 pub mod fingerprint;
 pub mod glob;
 pub mod graph;

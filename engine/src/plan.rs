@@ -21,13 +21,15 @@ pub mod lines;
 mod markdown;
 mod rename;
 mod saved;
+mod target;
 mod value;
 
-pub use build::between;
 pub(crate) use build::consequences;
+pub use build::{after, applied, between};
 pub use guard::{Obstacle, destroy_limit};
 pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};
 pub use saved::{SavedPlanError, read_saved, to_saved};
+pub use target::{TargetError, dangling, targeted};
 
 /// The version of the plan's JSON.
 pub const FORMAT_VERSION: u32 = 1;

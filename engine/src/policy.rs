@@ -3,10 +3,14 @@
 //! Pure functions of a catalog of resources. What they over-estimate is the reach, never the protection:
 //! two patterns of branches that may have a branch in common count as if they had.
 
+mod access;
 mod finding;
 mod pattern;
 mod reach;
+mod trust;
 
+pub use access::{Access, Situation, grants_of, secrets_of};
 pub use finding::{CODES, Finding, findings};
 pub use pattern::glob_matches;
 pub use reach::{ReachRow, reach};
+pub use trust::{Actor, Proposal, Trust, trust};

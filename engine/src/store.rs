@@ -382,4 +382,25 @@ pub trait Store: Send + Sync {
 
     /// Every revision of every resource that ever had this address, oldest first.
     async fn revisions(&self, address: &Address) -> Result<Vec<Revision>, StoreError>;
+
+    /// The state as the change of that serial left it, told again from the history.
+    async fn at(&self, serial: u64) -> Result<Snapshot, StoreError> {
+        let lineage = self.snapshot().await?.lineage;
+        let mut changes = self.history(None, u32::MAX).await?;
+        changes.retain(|change| change.serial <= serial);
+        changes.reverse();
+        let mut alive: BTreeMap<Uid, (Address, Head)> = BTreeMap::new();
+        for change in changes {
+            for revision in self.change(&change.id.0).await?.into_iter().flat_map(|(_, revisions)| revisions)
+            {
+                let uid = revision.head.uid.clone();
+                if revision.operation == Operation::Delete {
+                    alive.remove(&uid);
+                } else {
+                    alive.insert(uid, (revision.address, revision.head));
+                }
+            }
+        }
+        Ok(Snapshot { lineage, serial, heads: alive.into_values().collect() })
+    }
 }

@@ -50,7 +50,8 @@ pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Fai
         let message = change.author.message.map(|message| format!("  {message}")).unwrap_or_default();
         let commit = change.author.commit.map(|commit| format!("  commit {commit}")).unwrap_or_default();
         let line = format!(
-            "{}  {}  {}  {} created, {} updated{renamed}, {} deleted{commit}{message}",
+            "{:>4}  {}  {}  {}  {} created, {} updated{renamed}, {} deleted{commit}{message}",
+            change.serial,
             change.id,
             time::timestamp(change.at),
             change.author.actor,

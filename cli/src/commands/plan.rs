@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Configuration};
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
-use reactorcide_engine::store::Owner;
+use reactorcide_engine::store::{Owner, Snapshot};
 
+use super::state::parse_address;
 use crate::config_files::{Files, valid};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
@@ -23,6 +25,9 @@ pub struct PlanOptions {
     /// Many deletes are meant
     #[arg(long)]
     allow_destroy: bool,
+    /// Only this resource and what it refers to; may be given again
+    #[arg(long = "target", value_name = "ADDRESS")]
+    targets: Vec<String>,
 }
 
 /// Arguments of `plan`.
@@ -140,11 +145,14 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
                 .hint("write YYYY-MM-DD")
                 .exit(Exit::Usage));
         }
-        None => time::date(time::now()),
+        None => today(),
     };
     applied::path(settings)?;
     let files = Files::of(settings)?;
     let is_empty = files.is_empty();
+    let targets: Vec<Address> =
+        options.targets.iter().map(|target| parse_address(target)).collect::<Result<_, _>>()?;
+    let whole = whole || !targets.is_empty();
     let key = files.key();
     // What is wrong with the state is said after what is wrong with the configuration.
     let last = applied::block_on(applied::last_change(settings)).ok().flatten();
@@ -163,17 +171,49 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
         (Err(_), Ok(snapshot)) if is_empty && !snapshot.heads.is_empty() => (Catalog::default(), snapshot),
         (read, snapshot) => (read?, snapshot?),
     };
+    let resources = if targets.is_empty() {
+        resources
+    } else {
+        let applied = plan::applied(&snapshot).map_err(|error| unreadable(&error))?;
+        plan::targeted(&resources, &applied, &targets).map_err(|error| {
+            Failure::new(error.to_string())
+                .hint("`reactorcide state list` lists what is applied")
+                .exit(Exit::Usage)
+        })?
+    };
     let desired = Desired { owner: Owner::Workspace, resources };
     let options = Options { as_of, allow_destroy: options.allow_destroy };
-    let plan = plan::between(&desired, &snapshot, &options).map_err(|error| {
-        let source =
-            std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        Failure::new(format!("{error}{source}")).hint("a newer version of reactorcide may have written it")
-    })?;
-    let says_nothing = is_quiet && !plan.has_changes() && plan.hints.is_empty() && plan.obstacles.is_empty();
+    let plan = plan::between(&desired, &snapshot, &options).map_err(|error| unreadable(&error))?;
+    let says_nothing = targets.is_empty()
+        && is_quiet
+        && !plan.has_changes()
+        && plan.hints.is_empty()
+        && plan.obstacles.is_empty();
     let last = last.filter(|last| says_nothing && last.serial == plan.base.serial);
     if let (Some(key), Some(last)) = (&key, &last) {
         plan_cache::remember(settings, key, &last.id);
     }
     Ok(Made::Plan(Box::new(plan)))
+}
+
+/// What it means that a stored resource cannot be read.
+pub fn unreadable(error: &plan::Error) -> Failure {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    Failure::new(format!("{error}{source}")).hint("a newer version of reactorcide may have written it")
+}
+
+/// The date of a plan for which none is named.
+pub fn today() -> String {
+    time::date(time::now())
+}
+
+/// The plan towards resources that are worked out from what is applied.
+pub fn towards(
+    resources: impl FnOnce(&Snapshot) -> Result<Catalog, Failure>,
+    options: &Options,
+    settings: &Settings,
+) -> Result<Plan, Failure> {
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let desired = Desired { owner: Owner::Workspace, resources: resources(&snapshot)? };
+    plan::between(&desired, &snapshot, options).map_err(|error| unreadable(&error))
 }

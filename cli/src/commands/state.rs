@@ -1,12 +1,14 @@
 //! `reactorcide state list`, `state show` and `show`: what is applied.
 
+mod edit;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 use reactorcide_engine::address::Address;
-use reactorcide_engine::store::Store;
+use reactorcide_engine::store::{Snapshot, Store};
 use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
@@ -33,6 +35,12 @@ enum StateCommand {
     },
     /// Show one applied resource
     Show(ShowOneArgs),
+    /// Give a resource another name and keep its history
+    Mv(edit::MoveArgs),
+    /// Delete resources, whatever the files say
+    Rm(edit::RemoveArgs),
+    /// Write what is applied as a configuration
+    Export(edit::ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +71,9 @@ pub fn state(arguments: &StateArgs, settings: &Settings) -> Result<Exit, Failure
     match &arguments.command {
         StateCommand::List { json } => list(*json, settings),
         StateCommand::Show(one) => show_one(&one.address, one.json, settings),
+        StateCommand::Mv(arguments) => edit::rename(arguments, settings),
+        StateCommand::Rm(arguments) => edit::remove(arguments, settings),
+        StateCommand::Export(arguments) => edit::export(arguments, settings),
     }
 }
 
@@ -118,17 +129,23 @@ pub fn parse_address(text: &str) -> Result<Address, Failure> {
     })
 }
 
+/// That there is no such resource, with the nearest that there is.
+fn not_applied(address: &Address, snapshot: &Snapshot) -> Failure {
+    let applied: Vec<String> = snapshot.heads.keys().map(Address::to_string).collect();
+    let hint = match nearest(&address.to_string(), applied.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near}?"),
+        None => {
+            "`reactorcide state list` lists what is; `reactorcide history ADDRESS` knows what was".to_owned()
+        }
+    };
+    Failure::new(format!("{address} is not applied")).hint(hint)
+}
+
 fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let address = parse_address(address)?;
     let snapshot = applied::block_on(applied::snapshot(settings))?;
     let Some(head) = snapshot.heads.get(&address) else {
-        let applied: Vec<String> = snapshot.heads.keys().map(Address::to_string).collect();
-        let hint = match nearest(&address.to_string(), applied.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "`reactorcide state list` lists what is; `reactorcide history ADDRESS` knows what was"
-                .to_owned(),
-        };
-        return Err(Failure::new(format!("{address} is not applied")).hint(hint));
+        return Err(not_applied(&address, &snapshot));
     };
     let document: Value =
         serde_json::from_str(&head.document).map_err(|error| Failure::new(format!("{address}: {error}")))?;

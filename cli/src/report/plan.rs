@@ -24,9 +24,35 @@ pub fn render(plan: &Plan) -> String {
         hints(plan, &mut text);
         return text;
     }
-    reach(plan, &mut text);
+    consequences(plan, &mut text);
+    for obstacle in &plan.obstacles {
+        let _ = writeln!(text, "{REMOVE}refused:{REMOVE:#} {}", printable(&obstacle.to_string()));
+        let _ = writeln!(text, "  {}", obstacle.hint());
+    }
+    hints(plan, &mut text);
+    let _ = writeln!(text, "{}", lines::summary(&plan.summary));
+    let _ = writeln!(text, "Fingerprint: {}", plan.fingerprint);
+    text
+}
+
+/// What differs between two moments: what was done, not what would be.
+pub fn render_difference(plan: &Plan) -> String {
+    let mut text = String::new();
+    consequences(plan, &mut text);
+    let counts = plan.summary;
+    let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
+    let _ = writeln!(
+        text,
+        "{} created, {} updated, {renamed}{} deleted.",
+        counts.create, counts.update, counts.delete
+    );
+    text
+}
+
+fn consequences(plan: &Plan, text: &mut String) {
+    reach(plan, text);
     for action in plan.changes() {
-        self::action(action, &mut text);
+        self::action(action, text);
     }
     if !plan.findings.is_empty() {
         let _ = writeln!(text, "{STRONG}Findings{STRONG:#}");
@@ -38,14 +64,6 @@ pub fn render(plan: &Plan) -> String {
         }
         text.push('\n');
     }
-    for obstacle in &plan.obstacles {
-        let _ = writeln!(text, "{REMOVE}refused:{REMOVE:#} {}", printable(&obstacle.to_string()));
-        let _ = writeln!(text, "  {}", obstacle.hint());
-    }
-    hints(plan, &mut text);
-    let _ = writeln!(text, "{}", lines::summary(&plan.summary));
-    let _ = writeln!(text, "Fingerprint: {}", plan.fingerprint);
-    text
 }
 
 fn hints(plan: &Plan, text: &mut String) {

@@ -95,3 +95,15 @@ pub enum Origin {
     /// Nobody could tell.
     Unverified,
 }
+
+impl Origin {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Head => "head",
+            Self::Fork => "fork",
+            Self::Unverified => "unverified",
+        }
+    }
+}

@@ -81,11 +81,28 @@ pub(crate) struct Consequences {
 
 /// Works out what follows from carrying out these actions on a state.
 pub(crate) fn consequences(actions: &[Action], snapshot: &Snapshot) -> Result<Consequences, Error> {
-    let mut before = Catalog::new();
-    for (address, head) in &snapshot.heads {
-        before.insert(address.clone(), stored(address, head)?);
-    }
-    let mut after = before.clone();
+    let before = applied(snapshot)?;
+    let after = carried_out(actions, before.clone())?;
+    let (old, new) = (policy::reach(&before), policy::reach(&after));
+    let findings = policy::findings(&before, &after, &old, &new);
+    let reach = ReachChange {
+        added: new.difference(&old).cloned().collect(),
+        removed: old.difference(&new).cloned().collect(),
+    };
+    Ok(Consequences { findings, reach })
+}
+
+/// What is applied, as resources.
+pub fn applied(snapshot: &Snapshot) -> Result<Catalog, Error> {
+    snapshot.heads.iter().map(|(address, head)| Ok((address.clone(), stored(address, head)?))).collect()
+}
+
+/// What would be applied once a plan is carried out.
+pub fn after(plan: &Plan, snapshot: &Snapshot) -> Result<Catalog, Error> {
+    carried_out(&plan.actions, applied(snapshot)?)
+}
+
+fn carried_out(actions: &[Action], mut after: Catalog) -> Result<Catalog, Error> {
     for action in actions.iter().filter(|action| action.action != ActionKind::NoOp) {
         after.remove(action.from.as_ref().unwrap_or(&action.address));
     }
@@ -96,13 +113,7 @@ pub(crate) fn consequences(actions: &[Action], snapshot: &Snapshot) -> Result<Co
             after.insert(action.address.clone(), resource);
         }
     }
-    let (old, new) = (policy::reach(&before), policy::reach(&after));
-    let findings = policy::findings(&before, &after, &old, &new);
-    let reach = ReachChange {
-        added: new.difference(&old).cloned().collect(),
-        removed: old.difference(&new).cloned().collect(),
-    };
-    Ok(Consequences { findings, reach })
+    Ok(after)
 }
 
 fn stored(address: &Address, head: &Head) -> Result<Resource, Error> {

@@ -237,7 +237,7 @@ fn origins(event: EventType) -> &'static [Origin] {
     }
 }
 
-fn covers(grant: &Grant, secret: &Address, pipeline: &Address, job: &str) -> bool {
+pub(super) fn covers(grant: &Grant, secret: &Address, pipeline: &Address, job: &str) -> bool {
     Some(grant.to.project.as_str()) == pipeline.project.as_deref()
         && grant.to.pipeline.as_ref().is_none_or(|name| *name == pipeline.name)
         && (grant.to.jobs.is_empty() || grant.to.jobs.iter().any(|name| name == job))

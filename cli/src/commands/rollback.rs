@@ -1,0 +1,107 @@
+//! `reactorcide diff` and `rollback`: two moments of the history, and the way back to one.
+
+use std::io::Write;
+
+use clap::Args;
+use reactorcide_engine::config::Catalog;
+use reactorcide_engine::plan::{self, Desired, Options, Plan};
+use reactorcide_engine::store::{Owner, Snapshot, Store};
+use reactorcide_state::SqliteStore;
+
+use super::plan::{today, towards, unreadable};
+use crate::commit::{CommitArgs, carry_out};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::{applied, report};
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Two changes by id or serial, as FROM..TO; 0 is the empty state, and without TO it is what is applied now
+    #[arg(value_name = "FROM..TO")]
+    range: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The change whose outcome shall be applied again, by id or serial
+    #[arg(long, value_name = "CHANGE")]
+    to: String,
+    /// Many deletes are meant
+    #[arg(long)]
+    allow_destroy: bool,
+    #[command(flatten)]
+    commit: CommitArgs,
+}
+
+/// Shows what changed between two moments.
+pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let (from, to) = arguments.range.split_once("..").unwrap_or((&arguments.range, ""));
+    let (before, after) = applied::block_on(async {
+        let store = applied::open(settings).await?;
+        Ok((moment(store.as_ref(), from).await?, moment(store.as_ref(), to).await?))
+    })?;
+    let desired = Desired { owner: Owner::Workspace, resources: resources(&after)? };
+    let options = Options { as_of: today(), allow_destroy: true };
+    let difference = plan::between(&desired, &before, &options).map_err(|error| unreadable(&error))?;
+    let text = if arguments.json {
+        let actions: Vec<_> = difference.changes().collect();
+        let shown = serde_json::json!({
+            "format_version": 1, "from": before.serial, "to": after.serial, "summary": difference.summary,
+            "actions": actions, "findings": difference.findings, "reach": difference.reach,
+        });
+        format!("{shown:#}\n")
+    } else if difference.has_changes() {
+        report::plan::render_difference(&difference)
+    } else {
+        "No difference.\n".to_owned()
+    };
+    let _ = write!(anstream::stdout().lock(), "{text}");
+    Ok(Exit::Success)
+}
+
+/// Makes the applied state what it was, by a plan like any other.
+pub fn rollback(arguments: &RollbackArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let options = Options { as_of: today(), allow_destroy: arguments.allow_destroy };
+    let target =
+        applied::block_on(async { moment(applied::open(settings).await?.as_ref(), &arguments.to).await })?;
+    let plan: Plan = towards(|_| resources(&target), &options, settings)?;
+    carry_out(&plan, false, &arguments.commit, settings)
+}
+
+fn resources(snapshot: &Snapshot) -> Result<Catalog, Failure> {
+    plan::applied(snapshot).map_err(|error| unreadable(&error))
+}
+
+/// The state that a change left, by the change's id, the beginning of one, or its serial; now where nothing is said.
+async fn moment(store: Option<&SqliteStore>, text: &str) -> Result<Snapshot, Failure> {
+    if text == "0" {
+        return Ok(Snapshot::default());
+    }
+    let unknown = || {
+        Failure::new(format!("there is no change {text:?}"))
+            .hint("`reactorcide history` lists them, with id and serial")
+    };
+    let Some(store) = store else {
+        return if text.is_empty() { Ok(Snapshot::default()) } else { Err(unknown()) };
+    };
+    if text.is_empty() {
+        return store.snapshot().await.map_err(applied::store_failure);
+    }
+    // Serials are short; ids begin with a time and are long.
+    let serial = match text.trim_start_matches('#').parse::<u64>() {
+        Ok(serial) if text.len() <= 7 => {
+            let newest = store.snapshot().await.map_err(applied::store_failure)?.serial;
+            if serial > newest {
+                return Err(unknown());
+            }
+            serial
+        }
+        _ => store.change(text).await.map_err(applied::store_failure)?.ok_or_else(unknown)?.0.serial,
+    };
+    store.at(serial).await.map_err(applied::store_failure)
+}

@@ -1,0 +1,149 @@
+//! `state mv`, `state rm` and `state export`: changes of what is applied without its files, by a plan like any other, and
+//! all of it as files.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use reactorcide_engine::address::Address;
+use reactorcide_engine::canonical;
+use reactorcide_engine::config::Catalog;
+use reactorcide_engine::plan::{self, Options, dangling};
+
+use reactorcide_engine::store::Snapshot;
+
+use super::{not_applied, parse_address};
+use crate::applied;
+use crate::commands::plan::{today, towards, unreadable};
+use crate::commit::{CommitArgs, carry_out};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Arguments of `state mv`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// The address that it has
+    from: String,
+    /// The address that it gets: of the same kind and project
+    to: String,
+    #[command(flatten)]
+    commit: CommitArgs,
+}
+
+/// Arguments of `state rm`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// The addresses of what shall be deleted
+    #[arg(required = true)]
+    addresses: Vec<String>,
+    #[command(flatten)]
+    commit: CommitArgs,
+}
+
+/// Arguments of `state export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A new directory that gets a file for each resource [default: print them as one file]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Gives a resource another name and keeps its history.
+pub fn rename(arguments: &MoveArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let (from, to) = (parse_address(&arguments.from)?, parse_address(&arguments.to)?);
+    if (from.kind, &from.project) != (to.kind, &to.project) {
+        return Err(Failure::new(format!("{from} cannot become {to}"))
+            .hint("only the name of a resource can change; what is in a project moves with the project")
+            .exit(Exit::Usage));
+    }
+    let options = Options { as_of: today(), allow_destroy: false };
+    let plan = towards(
+        |snapshot| {
+            let mut catalog = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
+            if catalog.contains_key(&to) {
+                return Err(Failure::new(format!("{to} is applied already")).hint("choose another name"));
+            }
+            let mut resource = catalog.remove(&from).ok_or_else(|| not_applied(&from, snapshot))?;
+            resource.metadata.name.clone_from(&to.name);
+            resource.metadata.renamed_from = Some(from.name.clone());
+            catalog.insert(to.clone(), resource);
+            whole(catalog, snapshot)
+        },
+        &options,
+        settings,
+    )?;
+    carry_out(&plan, false, &arguments.commit, settings)
+}
+
+/// Deletes resources, whatever the files say.
+pub fn remove(arguments: &RemoveArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let addresses: Vec<Address> =
+        arguments.addresses.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?;
+    let options = Options { as_of: today(), allow_destroy: true };
+    let plan = towards(
+        |snapshot| {
+            let mut catalog = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
+            for address in &addresses {
+                catalog.remove(address).ok_or_else(|| not_applied(address, snapshot))?;
+            }
+            whole(catalog, snapshot)
+        },
+        &options,
+        settings,
+    )?;
+    carry_out(&plan, false, &arguments.commit, settings)
+}
+
+/// The catalog, if nothing in it refers to what is not there.
+fn whole(catalog: Catalog, snapshot: &Snapshot) -> Result<Catalog, Failure> {
+    let before = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
+    match dangling(&catalog, &before) {
+        None => Ok(catalog),
+        Some((from, to)) => Err(Failure::new(format!("{from} refers to {to}, which would be gone"))
+            .hint("change that first; `reactorcide graph` shows what refers to what")),
+    }
+}
+
+/// Writes what is applied as a configuration.
+pub fn export(arguments: &ExportArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let catalog = plan::applied(&snapshot).map_err(|error| unreadable(&error))?;
+    let documents = catalog.iter().map(|(address, resource)| {
+        let text = serde_yaml::to_string(&canonical::value(resource))
+            .map_err(|error| Failure::new(format!("{address}: {error}")))?;
+        Ok((address, text))
+    });
+    let documents = documents.collect::<Result<Vec<_>, Failure>>()?;
+    match &arguments.out {
+        None => {
+            let texts: Vec<&str> = documents.iter().map(|(_, text)| text.as_str()).collect();
+            let _ = write!(anstream::stdout().lock(), "{}", texts.join("---\n"));
+        }
+        Some(directory) => {
+            fs::create_dir(directory).map_err(|error| {
+                Failure::new(format!("cannot make {}: {error}", directory.display()))
+                    .hint("name a directory that does not exist yet, in one that does")
+            })?;
+            for (address, text) in &documents {
+                let path = file_of(directory, address);
+                path.parent()
+                    .map_or(Ok(()), fs::create_dir_all)
+                    .and_then(|()| fs::write(&path, text))
+                    .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+            }
+            let count = crate::report::count(documents.len(), "resource");
+            let _ = writeln!(anstream::stdout().lock(), "wrote {count} to {}", directory.display());
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// `PROJECT/Kind/name.yaml`; what belongs to no project stands in `workspace`. A name has no dots at its beginning, and no
+/// part of it is empty, so that it stays below the directory.
+fn file_of(directory: &Path, address: &Address) -> PathBuf {
+    let project = address.project.as_deref().unwrap_or("workspace");
+    // A project may be called workspace: what belongs to none stands elsewhere then.
+    let top = if address.project.is_some() { format!("projects/{project}") } else { project.to_owned() };
+    directory.join(top).join(address.kind.as_str()).join(format!("{}.yaml", address.name))
+}

@@ -1,0 +1,179 @@
+//! From a plan that was shown to the transaction that carries it out: the checks, the question, Ctrl-C.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use reactorcide_engine::apply::{Stamp, decide};
+use reactorcide_engine::config::value::Duration;
+use reactorcide_engine::plan::Plan;
+use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::{applied, report, time};
+
+/// What every command that changes the state is told.
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Go on only if the plan has this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub expect_plan: Option<String>,
+    /// Why, for the history
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// The commit that the configuration comes from, for the history
+    #[arg(long, value_name = "SHA")]
+    pub commit: Option<String>,
+    /// How long to wait for another apply to end
+    #[arg(long, value_name = "DURATION", default_value_t = applied::LOCK_TIMEOUT)]
+    pub lock_timeout: Duration,
+}
+
+/// Shows a plan, asks unless it was approved before, and carries it out.
+pub fn carry_out(
+    plan: &Plan,
+    approved: bool,
+    arguments: &CommitArgs,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let _ = write!(anstream::stdout().lock(), "{}", report::plan::render(plan));
+    if let Some(expected) = &arguments.expect_plan
+        && *expected != plan.fingerprint.to_string()
+    {
+        return Err(Failure::new(format!("the plan is {}, not the expected {expected}", plan.fingerprint))
+            .hint("nothing was changed; review the plan above")
+            .exit(Exit::Moved));
+    }
+    if let Some(obstacle) = plan.obstacles.first() {
+        return Err(Failure::new(format!("the plan is refused: {obstacle}"))
+            .hint(obstacle.hint())
+            .exit(Exit::NotAccepted));
+    }
+    if !plan.has_changes() {
+        return Ok(Exit::Success);
+    }
+    applied::block_on(async {
+        let mut ctrl_c = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::new(format!("Ctrl-C cannot be listened to: {error}")))?;
+        if !arguments.auto_approve && !approved {
+            match ask(&mut ctrl_c).await? {
+                Answer::Yes => {}
+                Answer::Other => {
+                    report::note("not applied: the answer was not \"yes\"");
+                    return Ok(Exit::Failed);
+                }
+                Answer::Interrupted => return Ok(interrupted()),
+            }
+        }
+        commit_unless_interrupted(arguments, settings, plan, &mut ctrl_c).await
+    })
+}
+
+/// Commits. Ctrl-C ends the wait for another apply, but not a transaction that has begun.
+async fn commit_unless_interrupted(
+    arguments: &CommitArgs,
+    settings: &Settings,
+    plan: &Plan,
+    ctrl_c: &mut Signal,
+) -> Result<Exit, Failure> {
+    let begun = AtomicBool::new(false);
+    let commit = commit(arguments, settings, plan, &begun);
+    tokio::pin!(commit);
+    let change = tokio::select! {
+        change = &mut commit => change?,
+        _ = ctrl_c.recv() => {
+            if !begun.load(Ordering::Acquire) {
+                return Ok(interrupted());
+            }
+            commit.await?
+        }
+    };
+    let counts = change.counts;
+    let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
+    let _ = writeln!(
+        anstream::stdout().lock(),
+        "Applied change {}: {} created, {} updated, {renamed}{} deleted.",
+        change.id,
+        counts.create,
+        counts.update,
+        counts.delete
+    );
+    Ok(Exit::Success)
+}
+
+fn interrupted() -> Exit {
+    report::note("interrupted: nothing was changed");
+    Exit::Interrupted
+}
+
+async fn commit(
+    arguments: &CommitArgs,
+    settings: &Settings,
+    plan: &Plan,
+    begun: &AtomicBool,
+) -> Result<Change, Failure> {
+    let store = applied::create(settings, arguments.lock_timeout).await?;
+    let author =
+        Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
+    let mut uids = || Uid(uuid::Uuid::now_v7().to_string());
+    let id = ChangeId(uuid::Uuid::now_v7().to_string());
+    let at = time::now();
+    let stamp = Stamp { id, at, author, uids: &mut uids };
+    let decide = |now: &_| {
+        begun.store(true, Ordering::Release);
+        decide(plan, now, stamp)
+    };
+    let change = store.commit(Box::new(decide)).await.map_err(applied::commit_failure)?;
+    store.database().clone().close().await;
+    Ok(change)
+}
+
+enum Answer {
+    Yes,
+    Other,
+    Interrupted,
+}
+
+/// Asks whether to go on. Only "yes" is a yes.
+async fn ask(ctrl_c: &mut Signal) -> Result<Answer, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("there is no terminal to ask on")
+            .hint("review the plan and give --auto-approve, best with --expect-plan FINGERPRINT"));
+    }
+    let _ = write!(anstream::stderr(), "Apply these changes? Only \"yes\" is accepted: ");
+    let _ = anstream::stderr().flush();
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // A thread of its own: one that waits for a terminal cannot be stopped, and must not hold up Ctrl-C.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line).map(|_| line);
+        let _ = answer.send(read);
+    });
+    let line = tokio::select! {
+        _ = ctrl_c.recv() => None,
+        line = answered => Some(line.ok().and_then(Result::ok).unwrap_or_default()),
+    };
+    if !line.as_deref().unwrap_or_default().ends_with('\n') {
+        let _ = writeln!(anstream::stderr());
+    }
+    Ok(match line.as_deref().map(|line| line.trim_end_matches(['\n', '\r'])) {
+        None => Answer::Interrupted,
+        Some("yes") => Answer::Yes,
+        Some(_) => Answer::Other,
+    })
+}
+
+/// Who applies, as the operating system knows them.
+fn actor() -> String {
+    let name =
+        ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    match name {
+        Some(name) => format!("user:{name}"),
+        None => format!("uid:{}", rustix::process::getuid().as_raw()),
+    }
+}

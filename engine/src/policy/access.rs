@@ -1,0 +1,192 @@
+//! Access: whether one job of one run gets one secret, through which grant, or why not.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::pattern::glob_matches;
+use super::reach::{Effective, covers};
+use crate::address::Address;
+use crate::config::{
+    Catalog, Circumstances, EventType, Grant, Job, Origin, ProfileSecrets, SecretPolicySpec, Spec,
+};
+use crate::glob::selects;
+
+/// Under which circumstances a job runs.
+#[derive(Debug, Clone)]
+pub struct Situation<'a> {
+    /// The event.
+    pub event: EventType,
+    /// Its branch; for a pull request the one that it would be merged into.
+    pub branch: &'a str,
+    /// Its tag.
+    pub tag: &'a str,
+    /// Where the code under test comes from.
+    pub origin: Origin,
+    /// The profile that bounds the whole run, where a trust policy says so.
+    pub ceiling: Option<&'a str>,
+}
+
+/// Whether a job gets a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "access", rename_all = "snake_case")]
+pub enum Access {
+    /// It does.
+    Granted {
+        /// The policy.
+        policy: Address,
+        /// Which of its grants, from 0.
+        grant: usize,
+    },
+    /// It does not.
+    Denied {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// The secrets that a job asks for, with its templates and presets, and whether it gets them.
+pub fn secrets_of(
+    catalog: &Catalog,
+    pipeline: &Address,
+    name: &str,
+    job: &Job,
+    situation: &Situation<'_>,
+) -> BTreeMap<Address, Access> {
+    let job = Effective::of(catalog, pipeline, name, job);
+    let decided = |secret: &Address| (secret.clone(), decide(catalog, pipeline, &job, secret, situation));
+    job.secrets.iter().map(decided).collect()
+}
+
+/// Whether a job gets a secret in a situation. What no grant allows is denied, and what is denied stays denied.
+fn decide(
+    catalog: &Catalog,
+    pipeline: &Address,
+    job: &Effective,
+    secret: &Address,
+    situation: &Situation<'_>,
+) -> Access {
+    let denied = |reason: String| Access::Denied { reason };
+    let profile = situation.ceiling.unwrap_or(&job.profile);
+    for name in [profile, job.profile.as_str()] {
+        let secrets =
+            super::reach::profile_of(catalog, name).map_or(ProfileSecrets::None, |spec| spec.secrets);
+        if secrets == ProfileSecrets::None {
+            return denied(format!("the profile {name} has no secrets"));
+        }
+    }
+    let policies = || {
+        catalog.iter().filter_map(|(address, resource)| match &resource.spec {
+            Spec::SecretPolicy(spec) => Some((address, &**spec)),
+            _ => None,
+        })
+    };
+    let covered = |grant: &&Grant| covers(grant, secret, pipeline, &job.name);
+    let differs = |grant: &Grant, default: &[Origin]| {
+        grant.when.as_ref().map_or_else(
+            || origin_differs(default, situation.origin),
+            |when| difference(when, default, situation, profile, job.deploys_to.as_deref()),
+        )
+    };
+    for (address, SecretPolicySpec { deny, .. }) in policies() {
+        if deny.iter().filter(covered).any(|denial| differs(denial, &[]).is_none()) {
+            return denied(format!("{address} denies it"));
+        }
+    }
+    let mut reasons = Vec::new();
+    for (address, SecretPolicySpec { allow, .. }) in policies() {
+        for (index, grant) in allow.iter().enumerate().filter(|(_, grant)| covered(grant)) {
+            match differs(grant, &[Origin::Base]) {
+                None => return Access::Granted { policy: address.clone(), grant: index },
+                Some(reason) => reasons.push(format!("{address} grants it only {reason}")),
+            }
+        }
+    }
+    if reasons.is_empty() {
+        return denied("no policy grants it".to_owned());
+    }
+    reasons.dedup();
+    denied(reasons.join("; "))
+}
+
+/// What keeps circumstances from being those of a situation: `None` where nothing does.
+fn difference(
+    when: &Circumstances,
+    default: &[Origin],
+    situation: &Situation<'_>,
+    profile: &str,
+    deploys_to: Option<&str>,
+) -> Option<String> {
+    if !when.events.is_empty() && !when.events.contains(&situation.event) {
+        return Some(format!("on {}", list(when.events.iter().map(|event| event.as_str()))));
+    }
+    if situation.event == EventType::Tag {
+        if !when.tags.is_empty() && !selects(&when.tags, situation.tag) {
+            return Some(format!("for the tags {}", list(&when.tags)));
+        }
+        // A grant for branches alone speaks of no tag, and one for tags alone of no branch.
+        if when.tags.is_empty() && !when.branches.is_empty() {
+            return Some(format!("on the branches {}", list(&when.branches)));
+        }
+    } else {
+        if !when.branches.is_empty() && !selects(&when.branches, situation.branch) {
+            return Some(format!("on the branches {}", list(&when.branches)));
+        }
+        if when.branches.is_empty() && !when.tags.is_empty() {
+            return Some(format!("for the tags {}", list(&when.tags)));
+        }
+    }
+    let origins = if when.origins.is_empty() { default } else { &when.origins };
+    if let Some(reason) = origin_differs(origins, situation.origin) {
+        return Some(reason);
+    }
+    if !when.profiles.is_empty() && !when.profiles.iter().any(|name| name == profile) {
+        return Some(format!("with the profile {}", list(&when.profiles)));
+    }
+    if !when.environments.is_empty()
+        && !deploys_to.is_some_and(|name| when.environments.iter().any(|environment| environment == name))
+    {
+        return Some(format!("to what deploys to {}", list(&when.environments)));
+    }
+    None
+}
+
+/// Against origins of which none means all.
+fn origin_differs(origins: &[Origin], origin: Origin) -> Option<String> {
+    let differs = !origins.is_empty() && !origins.contains(&origin);
+    differs.then(|| format!("to code from {}", list(origins.iter().map(|origin| origin.as_str()))))
+}
+
+fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.as_ref().to_owned()).collect::<Vec<_>>().join(" or ")
+}
+
+/// The grants through which a row of the reach table comes about.
+pub fn grants_of(catalog: &Catalog, row: &super::ReachRow) -> Vec<(Address, usize)> {
+    let mut found = Vec::new();
+    for (address, resource) in catalog {
+        let Spec::SecretPolicy(spec) = &resource.spec else { continue };
+        for (index, grant) in spec.allow.iter().enumerate() {
+            if covers(grant, &row.secret, &row.pipeline, &row.job) && fits(grant, row) {
+                found.push((address.clone(), index));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a grant can be what a row comes from, whose branch is already what trigger and grant have in common.
+fn fits(grant: &Grant, row: &super::ReachRow) -> bool {
+    let Some(when) = &grant.when else { return row.origin == Origin::Base };
+    let patterns = if row.event == EventType::Tag { &when.tags } else { &when.branches };
+    let other = if row.event == EventType::Tag { &when.branches } else { &when.tags };
+    (when.events.is_empty() || when.events.contains(&row.event))
+        && when.origins.contains(&row.origin)
+        && (when.profiles.is_empty() || when.profiles.contains(&row.profile))
+        && (patterns.is_empty() && other.is_empty()
+            || patterns.iter().any(|pattern| {
+                row.branch == *pattern
+                    || row.branch.split(" ∩ ").any(|part| part == pattern)
+                    || glob_matches(pattern, &row.branch)
+            }))
+}

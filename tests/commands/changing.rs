@@ -1,0 +1,128 @@
+//! Ways to change the applied state that do not begin with files, and parts of a configuration.
+
+use crate::docker::Project;
+use crate::transcript::Transcript;
+
+const PROJECT: &str = "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n";
+
+fn pipeline(name: &str, template: &str) -> String {
+    format!(
+        "apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: {name}, project: web}}\nspec:\n  jobs:\n    \
+         build: {{template: {template}}}\n"
+    )
+}
+
+fn template(name: &str, command: &str) -> String {
+    format!(
+        "apiVersion: reactorcide/v1\nkind: JobTemplate\nmetadata: {{name: {name}}}\nspec:\n  \
+         job: {{image: 'debian:12', command: {command}}}\n"
+    )
+}
+
+fn project() -> Project {
+    Project::with_files(&[
+        (".reactorcide/project.yaml", PROJECT),
+        (".reactorcide/ci.yaml", &pipeline("ci", "make")),
+        (".reactorcide/make.yaml", &template("make", "make")),
+    ])
+}
+
+#[test]
+fn back_to_an_earlier_state_and_what_lies_between() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.run("diff 0..").run("apply --auto-approve --message first");
+    session.write(".reactorcide/make.yaml", &template("make", "make all")).run("apply --auto-approve");
+    session.write(".reactorcide/extra.yaml", &template("extra", "extra")).run("apply --auto-approve");
+    session
+        .run("history")
+        .run("diff 1..2")
+        .run("diff 1")
+        .run("diff 3..1")
+        .run("diff 2..2")
+        .run("diff 0..1 --json");
+    session.run("rollback --to 1").run("rollback --to 1 --auto-approve --message back");
+    session
+        .run("history")
+        .run("diff 1..4")
+        .run("plan --detailed-exitcode")
+        .run("rollback --to 4 --auto-approve");
+    session.run("rollback --to 9").run("rollback --to nothing").run("diff 7..8");
+    session.compare("back_to_an_earlier_state");
+}
+
+#[test]
+fn a_part_of_a_configuration() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.run("apply --auto-approve");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "other"));
+    session.write(".reactorcide/other.yaml", &template("other", "other"));
+    session.write(".reactorcide/make.yaml", &template("make", "changed too"));
+    session.run("plan --target Pipeline/web/ci").run("apply --auto-approve --target JobTemplate/-/other");
+    session.run("plan").run("plan --target Pipeline/web/nothing").run("plan --target nonsense");
+    session.compare("a_part_of_a_configuration");
+}
+
+#[test]
+fn names_and_deletes_without_files() {
+    let project = project();
+    let mut session = Transcript::of(&project);
+    session.run("apply --auto-approve").run("state mv JobTemplate/-/make JobTemplate/-/build");
+    session.run("state mv Pipeline/web/ci Pipeline/web/checks --auto-approve").run("state list");
+    session
+        .run("state mv Pipeline/web/ci Pipeline/web/checks")
+        .run("state mv Pipeline/web/checks Pipeline/api/checks");
+    session
+        .run("state rm JobTemplate/-/make")
+        .run("state rm Pipeline/web/checks --auto-approve")
+        .run("state list");
+    session.run("state export").run("state export --out exported").run("state export --out exported");
+    session.run("plan --config exported").run("destroy").run("destroy --auto-approve").run("show");
+    session.run("state export").run("destroy --auto-approve");
+    session.compare("names_and_deletes_without_files");
+}
+
+#[test]
+fn who_reaches_what_and_what_an_event_would_do() {
+    let project = Project::copy_of("examples/company");
+    let mut session = Transcript::of(&project);
+    session.run("reach").run("apply --auto-approve").run("reach").run("reach --secret deploy/web --json");
+    session.run("reach --secret nothing");
+    session
+        .write("push.json", r#"{"project": "web", "type": "push", "branch": "main"}"#)
+        .run("explain push.json");
+    session
+        .write("next.json", r#"{"project": "web", "type": "push", "branch": "next"}"#)
+        .run("explain next.json");
+    session
+        .write(
+            "fork.json",
+            r#"{"project": "web", "type": "pull_request", "branch": "main", "changed_files": ["src/a.js"]}"#,
+        )
+        .run("explain fork.json")
+        .run("explain fork.json --json");
+    session.write("tag.json", r#"{"project": "api", "type": "tag", "tag": "v1.2"}"#).run("explain tag.json");
+    session
+        .write(
+            "infra.json",
+            r#"{"project": "infra", "type": "pull_request", "branch": "main", "origin": "fork"}"#,
+        )
+        .run("explain infra.json");
+    session
+        .write("wrong.json", r#"{"project": "web", "type": "pusch"}"#)
+        .run("explain wrong.json")
+        .run("explain none.json");
+    session.remark("what a plan would change about it");
+    let policies = std::fs::read_to_string(project.path().join(".reactorcide/workspace/policies.yaml"))
+        .expect("policies");
+    session.write(
+        ".reactorcide/workspace/policies.yaml",
+        &policies.replace("branches: [main], origins: [base]", "origins: [base]"),
+    );
+    session
+        .run("plan --out wider.rcplan")
+        .run("explain next.json --plan wider.rcplan")
+        .run("reach --secret deploy/web --plan wider.rcplan");
+    session.compare("who_reaches_what");
+}
