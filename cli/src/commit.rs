@@ -20,6 +20,9 @@ pub struct CommitArgs {
     /// Do not ask
     #[arg(long)]
     pub auto_approve: bool,
+    /// Apply unattended in spite of findings that nobody accepted
+    #[arg(long)]
+    pub accept_findings: bool,
     /// Go on only if the plan has this fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     pub expect_plan: Option<String>,
@@ -56,6 +59,18 @@ pub fn carry_out(
     }
     if !plan.has_changes() {
         return Ok(Exit::Success);
+    }
+    let reviewed = approved || arguments.expect_plan.is_some() || arguments.accept_findings;
+    let open = plan.findings.iter().filter(|finding| finding.is_open()).count();
+    if arguments.auto_approve && !reviewed && open > 0 {
+        let them = if open == 1 {
+            "1 finding is not accepted".to_owned()
+        } else {
+            format!("{open} findings are not accepted")
+        };
+        return Err(Failure::new(format!("{them}, and --auto-approve accepts none"))
+            .hint("answer the question yourself, name the plan that was reviewed with --expect-plan FINGERPRINT, write an `accept` at the resource, or give --accept-findings")
+            .exit(Exit::NotAccepted));
     }
     applied::block_on(async {
         let mut ctrl_c = signal(SignalKind::interrupt())

@@ -130,8 +130,8 @@ fn recheck(plan: &Plan, now: &Snapshot) -> Result<(), Refusal> {
         return Err(stale(plan, now));
     }
     dangling(plan, now)?;
-    let consequences =
-        plan::consequences(&plan.actions, now).map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    let consequences = plan::consequences(&plan.actions, now, &plan.as_of)
+        .map_err(|error| Refusal::Unreadable(error.to_string()))?;
     if consequences.findings != plan.findings || consequences.reach != plan.reach {
         let new = consequences
             .findings

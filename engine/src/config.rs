@@ -78,6 +78,25 @@ pub struct Metadata {
     /// undo it: apply `allow` first.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// Findings of plans about this resource that somebody accepts, with the reason, until a day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub accept: Vec<Acceptance>,
+}
+
+/// A finding that somebody accepts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// The code of the finding, such as `RX101`.
+    #[schemars(regex(pattern = r"^RX[0-9]{3}$"))]
+    pub finding: String,
+    /// Why it is accepted.
+    #[schemars(length(min = 1, max = 1000))]
+    pub reason: String,
+    /// The last day on which it counts, `YYYY-MM-DD`. It is held against the date of the plan.
+    #[schemars(regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
+    pub until: String,
 }
 
 /// Whether an apply may delete a resource.

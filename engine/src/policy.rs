@@ -10,7 +10,7 @@ mod reach;
 mod trust;
 
 pub use access::{Access, Situation, grants_of, secrets_of};
-pub use finding::{CODES, Finding, findings};
+pub use finding::{CODES, Finding, Severity, findings};
 pub use pattern::glob_matches;
 pub use reach::{ReachRow, reach};
 pub use trust::{Actor, Proposal, Trust, trust};

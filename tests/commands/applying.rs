@@ -85,9 +85,25 @@ fn who_can_reach_a_secret_comes_first() {
     session
         .write(".reactorcide/policy.yaml", &policy("base", "push"))
         .run("plan")
-        .run("apply --auto-approve");
+        .run("apply --auto-approve --accept-findings");
     session.write(".reactorcide/policy.yaml", &policy("base, head, fork", "push, pull_request"));
-    session.run("plan").run("plan --json");
+    session.run("plan").run("plan --json").run("apply --auto-approve");
+    session.remark("somebody writes down why, and until when");
+    let accepted = |text: String| {
+        let accept = "{name: deploy, accept: [{finding: RX102, reason: another, until: '2030-01-01'}]}";
+        text.replacen("{name: deploy}", accept, 1)
+    };
+    session.write(".reactorcide/policy.yaml", &accepted(policy("base, head", "push, pull_request")));
+    session.run("plan");
+    let jobs = jobs.replace(
+        "{name: ci, project: web}",
+        "{name: ci, project: web, accept: [{finding: RX101, reason: 'trusted team, private repository', until: '2030-01-01'}]}",
+    );
+    session
+        .write(".reactorcide/jobs.yaml", &jobs)
+        .run("plan --as-of 2029-12-31")
+        .run("plan --as-of 2030-01-02");
+    session.run("apply --auto-approve --as-of 2030-01-02").run("apply --auto-approve --as-of 2030-01-01");
     session.compare("who_can_reach_a_secret");
 }
 

@@ -87,7 +87,12 @@ fn names_and_deletes_without_files() {
 fn who_reaches_what_and_what_an_event_would_do() {
     let project = Project::copy_of("examples/company");
     let mut session = Transcript::of(&project);
-    session.run("reach").run("apply --auto-approve").run("reach").run("reach --secret deploy/web --json");
+    session
+        .run("reach")
+        .run("apply --auto-approve")
+        .run("apply --auto-approve --accept-findings")
+        .run("reach")
+        .run("reach --secret deploy/web --json");
     session.run("reach --secret nothing");
     session
         .write("push.json", r#"{"project": "web", "type": "push", "branch": "main"}"#)

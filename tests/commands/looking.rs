@@ -8,7 +8,10 @@ fn the_applied_state_of_a_small_company() {
     let project = Project::copy_of("examples/company");
     let mut session = Transcript::of(&project);
     session.run("show").run("state list").run("history").run("runs");
-    session.run("validate").run("plan").run("apply --auto-approve --message first --commit 0123abc");
+    session
+        .run("validate")
+        .run("plan")
+        .run("apply --auto-approve --accept-findings --message first --commit 0123abc");
     session.run("show").run("show --json").run("state list").run("state show Pipeline/web/deploy");
     session.run("show Secret/deploy/web --json").run("history").run("history Secret/deploy/web --json");
     session.run("graph").run("graph --format mermaid").run("graph --pipeline web/deploy");
@@ -19,7 +22,7 @@ fn the_applied_state_of_a_small_company() {
 fn everything_as_json() {
     let project = Project::copy_of("examples/hello");
     let mut session = Transcript::of(&project);
-    session.run("validate --json").run("plan --json").run("apply --auto-approve");
+    session.run("validate --json").run("plan --json").run("apply --auto-approve --accept-findings");
     session
         .run("plan --json")
         .run("show --json")

@@ -57,9 +57,15 @@ fn consequences(plan: &Plan, text: &mut String) {
     if !plan.findings.is_empty() {
         let _ = writeln!(text, "{STRONG}Findings{STRONG:#}");
         for finding in &plan.findings {
-            let _ = writeln!(text, "  {CHANGE}{}{CHANGE:#} {}", finding.code, printable(&finding.message));
+            let style = if finding.is_open() { REMOVE } else { CHANGE };
+            let severity = finding.severity.as_str();
+            let message = printable(&finding.message);
+            let _ = writeln!(text, "  {style}{}{style:#} {severity}: {message}", finding.code);
             for detail in &finding.details {
                 let _ = writeln!(text, "        {}", printable(detail));
+            }
+            if let Some(acceptance) = lines::acceptance(finding) {
+                let _ = writeln!(text, "        {acceptance}");
             }
         }
         text.push('\n');

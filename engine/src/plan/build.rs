@@ -52,8 +52,11 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         .filter_map(|action| action.action.operation())
         .for_each(|operation| summary.add(operation));
     let pins = pins(&actions, &edges, snapshot);
-    let consequences =
-        if summary.total() == 0 { Consequences::default() } else { consequences(&actions, snapshot)? };
+    let consequences = if summary.total() == 0 {
+        Consequences::default()
+    } else {
+        consequences(&actions, snapshot, &options.as_of)?
+    };
     let mut plan = Plan {
         format_version: FORMAT_VERSION,
         fingerprint: Fingerprint::of_document(""),
@@ -80,11 +83,15 @@ pub(crate) struct Consequences {
 }
 
 /// Works out what follows from carrying out these actions on a state.
-pub(crate) fn consequences(actions: &[Action], snapshot: &Snapshot) -> Result<Consequences, Error> {
+pub(crate) fn consequences(
+    actions: &[Action],
+    snapshot: &Snapshot,
+    as_of: &str,
+) -> Result<Consequences, Error> {
     let before = applied(snapshot)?;
     let after = carried_out(actions, before.clone())?;
     let (old, new) = (policy::reach(&before), policy::reach(&after));
-    let findings = policy::findings(&before, &after, &old, &new);
+    let findings = policy::findings(&before, &after, &old, &new, as_of);
     let reach = ReachChange {
         added: new.difference(&old).cloned().collect(),
         removed: old.difference(&new).cloned().collect(),

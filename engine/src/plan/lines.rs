@@ -6,7 +6,7 @@ use similar::{ChangeTag, TextDiff};
 use super::value;
 use super::{Action, ActionKind};
 use crate::diff::Difference;
-use crate::policy::ReachRow;
+use crate::policy::{Finding, ReachRow};
 use crate::printable::printable;
 use crate::store::Counts;
 
@@ -68,6 +68,13 @@ pub fn reach(row: &ReachRow) -> String {
         origin.as_str().unwrap_or_default(),
         row.profile
     ))
+}
+
+/// Whether and until when a finding is accepted; nothing where nobody did.
+pub fn acceptance(finding: &Finding) -> Option<String> {
+    let acceptance = finding.acceptance.as_ref()?;
+    let word = if finding.expired { "acceptance ended on" } else { "accepted until" };
+    Some(printable(&format!("{word} {}: {}", acceptance.until, acceptance.reason)))
 }
 
 /// What happens to a resource, and which.

@@ -43,9 +43,14 @@ pub fn markdown(plan: &Plan, limit: usize) -> String {
         &mut hidden.consequences,
         "Findings",
         plan.findings.iter().map(|finding| {
-            let mut text = format!("- **{}** {}\n", finding.code, code(&finding.message));
+            let open = if finding.is_open() { ", not accepted" } else { "" };
+            let severity = finding.severity.as_str();
+            let mut text = format!("- **{}** ({severity}{open}) {}\n", finding.code, code(&finding.message));
             for detail in &finding.details {
                 let _ = writeln!(text, "  - {}", code(detail));
+            }
+            if let Some(acceptance) = lines::acceptance(finding) {
+                let _ = writeln!(text, "  - {}", code(&acceptance));
             }
             text
         }),

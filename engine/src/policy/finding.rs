@@ -9,18 +9,42 @@ use super::pattern::glob_matches;
 use super::reach::{layers, profile_of};
 use crate::address::Address;
 use crate::config::{
-    Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, ProfileSecrets, Protection, Source, Spec,
-    TrustAction, TrustRule,
+    Acceptance, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, ProfileSecrets, Protection, Source,
+    Spec, TrustAction, TrustRule,
 };
 
-/// The codes there are, with what each means; docs/findings.md has an entry for each.
-pub const CODES: [(&str, &str); 6] = [
-    ("RX101", "a secret can be reached in a new way"),
-    ("RX102", "trust was raised"),
-    ("RX103", "a protection was removed or weakened"),
-    ("RX104", "a worker pool was opened to a profile without secrets"),
-    ("RX106", "what runs in a job that reaches a secret changed, or can change without an apply"),
-    ("RX201", "a secret is deleted while a policy still grants it"),
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Somebody should know.
+    Medium,
+    /// Somebody must accept it: nothing is applied unattended before.
+    High,
+}
+
+impl Severity {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// The codes there are, with what each weighs and means; docs/findings.md has an entry for each.
+pub const CODES: [(&str, Severity, &str); 6] = [
+    ("RX101", Severity::High, "a secret can be reached in a new way"),
+    ("RX102", Severity::High, "trust was raised"),
+    ("RX103", Severity::High, "a protection was removed or weakened"),
+    ("RX104", Severity::High, "a worker pool was opened to a profile without secrets"),
+    (
+        "RX106",
+        Severity::Medium,
+        "what runs in a job that reaches a secret changed, or can change without an apply",
+    ),
+    ("RX201", Severity::Medium, "a secret is deleted while a policy still grants it"),
 ];
 
 /// One finding.
@@ -28,6 +52,8 @@ pub const CODES: [(&str, &str); 6] = [
 pub struct Finding {
     /// Its code.
     pub code: String,
+    /// How much it weighs.
+    pub severity: Severity,
     /// The resource that it is about.
     pub subject: Address,
     /// What follows, in a sentence.
@@ -35,6 +61,19 @@ pub struct Finding {
     /// Particulars, one a line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
+    /// Who accepted it, as the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acceptance: Option<Acceptance>,
+    /// Whether that acceptance had ended on the date of the plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+}
+
+impl Finding {
+    /// Whether it must be accepted and is not.
+    pub fn is_open(&self) -> bool {
+        self.severity == Severity::High && (self.acceptance.is_none() || self.expired)
+    }
 }
 
 /// What a change from one catalog to another brings about, in the order of codes.
@@ -43,6 +82,7 @@ pub fn findings(
     after: &Catalog,
     reach_before: &BTreeSet<ReachRow>,
     reach_after: &BTreeSet<ReachRow>,
+    as_of: &str,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     new_reach(reach_before, reach_after, &mut found);
@@ -52,13 +92,34 @@ pub fn findings(
     opened_pools(before, after, &mut found);
     changed_code(before, after, reach_before, reach_after, &mut found);
     deleted_secrets(before, after, &mut found);
+    for finding in &mut found {
+        accept(finding, before, after, as_of);
+    }
     found.sort();
     found
 }
 
+/// Looks for an acceptance at the resource that a finding is about; the latest one counts.
+fn accept(finding: &mut Finding, before: &Catalog, after: &Catalog, as_of: &str) {
+    let Some(subject) = after.get(&finding.subject).or_else(|| before.get(&finding.subject)) else { return };
+    let fitting = subject.metadata.accept.iter().filter(|one| one.finding == finding.code);
+    finding.acceptance = fitting.max_by(|a, b| a.until.cmp(&b.until)).cloned();
+    finding.expired = finding.acceptance.as_ref().is_some_and(|one| one.until.as_str() < as_of);
+}
+
 fn finding(code: &str, subject: &Address, message: String, details: Vec<String>) -> Finding {
-    debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is documented");
-    Finding { code: code.to_owned(), subject: subject.clone(), message, details }
+    let severity =
+        CODES.iter().find(|(known, ..)| *known == code).map_or(Severity::High, |(_, severity, _)| *severity);
+    debug_assert!(CODES.iter().any(|(known, ..)| *known == code), "{code} is documented");
+    Finding {
+        code: code.to_owned(),
+        severity,
+        subject: subject.clone(),
+        message,
+        details,
+        acceptance: None,
+        expired: false,
+    }
 }
 
 fn snake<T: Serialize>(value: T) -> String {

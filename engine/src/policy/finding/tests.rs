@@ -46,7 +46,7 @@ fn changed(name: &'static str, resource: Resource) -> Vec<String> {
 #[test]
 fn each_code_is_documented() {
     let docs = include_str!("../../../../docs/findings.md");
-    for (code, _) in CODES {
+    for (code, ..) in CODES {
         assert!(docs.contains(&format!("\n## {code} ")), "docs/findings.md has no entry for {code}");
     }
     assert_eq!(docs.matches("\n## RX").count(), CODES.len());
