@@ -1,10 +1,11 @@
 //! What differs between two JSON values, by structure: the part of a plan that people read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Where, as a JSON pointer below the compared values.
     pub pointer: String,

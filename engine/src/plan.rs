@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
@@ -53,7 +54,7 @@ pub struct Options {
 }
 
 /// What would happen, and what follows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Version of this format.
     pub format_version: u32,
@@ -83,7 +84,7 @@ pub struct Plan {
 }
 
 /// The state that a plan was made from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Base {
     /// Its workspace; absent where nothing was ever applied.
     pub lineage: Option<crate::store::Lineage>,
@@ -92,7 +93,7 @@ pub struct Base {
 }
 
 /// A resource's head, as far as a plan depends on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pin {
     /// Who it is.
     pub uid: Uid,
@@ -109,7 +110,7 @@ impl From<&Head> for Pin {
 }
 
 /// What happens to one resource.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// The resource; for a rename by its new name.
     pub address: Address,
@@ -130,7 +131,7 @@ pub struct Action {
 }
 
 /// What happens to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// It comes to be.
@@ -159,7 +160,7 @@ impl ActionKind {
 }
 
 /// How reach changes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReachChange {
     /// What can be reached only afterwards.
     pub added: BTreeSet<ReachRow>,

@@ -59,6 +59,15 @@ pub fn whole() -> Value {
     schema
 }
 
+/// The schema of a plan as `plan --json` prints it, Draft 7.
+pub fn of_plan() -> Value {
+    let generator = SchemaSettings::draft07().into_generator();
+    // Unlike in a configuration, null is a value here: `pins` says that there was nothing.
+    let mut schema = generator.into_root_schema_for::<crate::plan::Plan>().to_value();
+    schema["title"] = json!("Reactorcide plan");
+    schema
+}
+
 /// The files of `schemas/`, by path below it.
 pub fn files() -> Vec<(String, String)> {
     let text = |schema: Value| {
@@ -67,7 +76,8 @@ pub fn files() -> Vec<(String, String)> {
         text
     };
     let kinds = Kind::ALL.into_iter().map(|kind| (format!("kinds/{kind}.json"), text(of_kind(kind))));
-    [("reactorcide.schema.json".to_owned(), text(whole()))].into_iter().chain(kinds).collect()
+    let others = [("reactorcide.schema.json", whole()), ("plan.schema.json", of_plan())];
+    others.into_iter().map(|(name, schema)| (name.to_owned(), text(schema))).chain(kinds).collect()
 }
 
 /// The schema of a kind, made once: a file may have thousands of errors, and each looks into it.
@@ -213,5 +223,35 @@ mod tests {
             }
             pending.extend(object.into_iter().map(|(key, value)| (format!("{path}/{key}"), value)));
         }
+    }
+
+    #[test]
+    fn a_plan_is_what_its_schema_says() {
+        use crate::config::Kind;
+        use crate::plan::tests::{applied, desired, plan, resource};
+
+        let before = vec![
+            resource(Kind::Project, "web", json!({})),
+            resource(Kind::Secret, "old", json!({"keys": ["a"]})),
+        ];
+        let job = json!({"image": "debian:12", "command": "x", "secrets": {"K": "new:a"}});
+        let after = vec![
+            resource(Kind::Project, "web", json!({"weight": 2})),
+            resource(Kind::Secret, "new", json!({"keys": ["a"]})),
+            resource(
+                Kind::SecretPolicy,
+                "p",
+                json!({"allow": [{"secrets": ["*"], "to": {"project": "web"}}]}),
+            ),
+            resource(Kind::Pipeline, "web/ci", json!({"triggers": [{"event": "push"}], "jobs": {"a": job}})),
+        ];
+        let plan = plan(&desired(after), &applied(before));
+        assert!(!plan.findings.is_empty() && !plan.reach.added.is_empty());
+        let schema = super::of_plan();
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let value = serde_json::to_value(&plan).expect("JSON");
+        let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new());
+        assert!(!validator.is_valid(&json!({"format_version": 1})));
     }
 }

@@ -135,3 +135,78 @@ fn on_a_narrow_terminal_no_line_is_broken() {
         assert!(plain.chars().count() <= 40, "{plain:?}");
     }
 }
+
+#[test]
+fn a_secret_is_nowhere_but_in_its_job() {
+    const CANARY: &str = "canary-5b1f-not-to-be-seen";
+    let project = Project::with_files(&[(
+        ".reactorcide/ci.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1
+kind: Project
+metadata: {{name: web}}
+spec: {{}}
+---
+apiVersion: reactorcide/v1
+kind: Secret
+metadata: {{name: key}}
+spec: {{source: env, location: CANARY, keys: [token]}}
+---
+apiVersion: reactorcide/v1
+kind: SecretPolicy
+metadata: {{name: key}}
+spec: {{allow: [{{secrets: [key], to: {{project: web}}}}]}}
+---
+apiVersion: reactorcide/v1
+kind: Pipeline
+metadata: {{name: ci, project: web}}
+spec:
+  jobs:
+    use:
+      image: '{BUSYBOX}'
+      secrets: {{KEY: 'key:token'}}
+      command: |
+        test ${{#KEY}} -eq {length} && echo \"it is $KEY\" && echo \"and $KEY\" >&2
+        echo \"$KEY\" | base64; for i in 1 2 3; do echo $KEY; done
+        echo found=$KEY >> \"$REACTORCIDE_OUTPUT\"
+    fail: {{image: '{BUSYBOX}', secrets: {{KEY: 'key:token'}}, command: 'echo \"$KEY: not found\" >&2; exit 4'}}
+",
+            length = CANARY.len()
+        ),
+    )]);
+    let mut all = String::new();
+    for line in [
+        "validate --json",
+        "plan --json --out p.rcplan --markdown plan.md",
+        "apply p.rcplan",
+        "run ci --max-parallel 1",
+        "run ci --json",
+        "run ci --dry-run --json",
+        "runs --json",
+        "show Secret/-/key --json",
+        "state export",
+        "history --json",
+        "reach --json",
+    ] {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let output = project.command(&arguments).env("CANARY", CANARY).output().expect("the binary");
+        let ended = crate::docker::ended(output);
+        if line.starts_with("run ci --max") {
+            assert!(ended.stdout.contains("it is ***"), "{ended:?}");
+            assert_eq!(
+                ended.code,
+                Some(1),
+                "an output that holds a secret is refused, and one job fails: {ended:?}"
+            );
+        }
+        all.push_str(&ended.stdout);
+        all.push_str(&ended.stderr);
+    }
+    assert!(!all.contains(CANARY), "{all}");
+    let found = std::process::Command::new("grep")
+        .args(["-rlaF", CANARY, "."])
+        .current_dir(project.path())
+        .output()
+        .expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "files with the secret");
+}

@@ -1,11 +1,12 @@
 //! What keeps a plan from being applied: protection, and deletes that look like a mistake.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
 /// Something that keeps a plan from being applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Obstacle {
     /// It would delete what state protects.
