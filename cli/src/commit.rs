@@ -4,10 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use reactorcide_engine::apply::{Stamp, decide};
+use reactorcide_engine::apply::{Moved, Refusal, Stamp, decide};
 use reactorcide_engine::config::value::Duration;
-use reactorcide_engine::plan::Plan;
-use reactorcide_engine::store::{Author, Change, ChangeId, Store, Uid};
+use reactorcide_engine::plan::{Pin, Plan, differences};
+use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
@@ -143,9 +143,39 @@ async fn commit(
         begun.store(true, Ordering::Release);
         decide(plan, now, stamp)
     };
-    let change = store.commit(Box::new(decide)).await.map_err(applied::commit_failure)?;
+    let change = match store.commit(Box::new(decide)).await {
+        Ok(change) => change,
+        Err(error) => {
+            if let CommitError::Refused(Refusal::Stale { moved }) = &error {
+                show_moved(plan, moved, &store).await?;
+            }
+            return Err(applied::commit_failure(error));
+        }
+    };
     store.database().clone().close().await;
     Ok(change)
+}
+
+/// Shows three sides of each resource that moved: as the plan saw it, as it is, and as the plan would have made it.
+async fn show_moved(plan: &Plan, moved: &[Moved], store: &impl Store) -> Result<(), Failure> {
+    for moved in moved {
+        let revisions = store.revisions(&moved.address).await.map_err(applied::store_failure)?;
+        let read = |pin: &Option<Pin>| {
+            let pin = pin.as_ref()?;
+            let is_it = |one: &&Revision| one.head.uid == pin.uid && one.head.generation == pin.generation;
+            revisions.iter().find(is_it)?.head.resource().ok()
+        };
+        let (before, now) = (read(&moved.planned), read(&moved.found));
+        let action = plan.changes().find(|action| action.address == moved.address);
+        let planned = action.map(|action| action.differences.as_slice()).unwrap_or_default();
+        let since = differences(before.as_ref(), now.as_ref());
+        let _ = write!(
+            anstream::stdout().lock(),
+            "{}",
+            report::plan::render_moved(&moved.address, &since, planned)
+        );
+    }
+    Ok(())
 }
 
 enum Answer {

@@ -70,3 +70,29 @@ impl From<anyhow::Error> for Failure {
         Self::new(format!("{error:#}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        let docs = include_str!("../../docs/exit-codes.md");
+        let all = [
+            Exit::Success,
+            Exit::Failed,
+            Exit::Changes,
+            Exit::Moved,
+            Exit::Held,
+            Exit::NotAccepted,
+            Exit::Usage,
+            Exit::Internal,
+            Exit::Interrupted,
+        ];
+        for exit in all {
+            let code = exit as u8;
+            assert!(docs.contains(&format!("\n## {code} ")), "docs/exit-codes.md has no part for {code}");
+        }
+        assert_eq!(docs.matches("\n## ").count(), all.len());
+    }
+}

@@ -13,11 +13,12 @@ mod settings;
 mod time;
 
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use exit::Exit;
+use exit::{Exit, Failure};
 
 /// Self-hosted CI/CD whose configuration is infrastructure.
 #[derive(Debug, Parser)]
@@ -36,11 +37,19 @@ fn main() -> ExitCode {
     };
     let settings = settings::Settings::new(arguments.global);
     settings.color.write_global();
-    match commands::run(arguments.command, &settings) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
+    // A panic has said where it happened; what is left to say is that it is our fault, and not a failed job.
+    match std::panic::catch_unwind(AssertUnwindSafe(|| commands::run(arguments.command, &settings))) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => {
             report::failure(&failure);
             failure.exit.into()
+        }
+        Err(_) => {
+            report::failure(
+                &Failure::new("this is a mistake of reactorcide itself")
+                    .hint("please report it with what is shown above"),
+            );
+            Exit::Internal.into()
         }
     }
 }

@@ -26,7 +26,7 @@ mod target;
 mod value;
 
 pub(crate) use build::consequences;
-pub use build::{after, applied, between};
+pub use build::{after, applied, between, differences};
 pub use guard::{Obstacle, destroy_limit};
 pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};
 pub use saved::{SavedPlanError, read_saved, to_saved};

@@ -35,6 +35,7 @@ fn what_we_ship_is_valid() {
         "examples/hello/.reactorcide",
         "examples/c-project/.reactorcide",
         "examples/company/.reactorcide",
+        "examples/company-change/.reactorcide",
         ".reactorcide",
     ] {
         let reading = read_directory(directory);

@@ -224,3 +224,24 @@ fn a_saved_plan_is_shown_and_applied_as_it_is_or_not_at_all() {
     session.run("apply nowhere.rcplan").run("plan --out no/such/directory/p.rcplan");
     session.compare("a_saved_plan");
 }
+
+#[test]
+fn a_pull_request_to_a_company_as_a_comment() {
+    let project = Project::copy_of("examples/company");
+    assert_eq!(project.execute(&["apply", "--auto-approve", "--accept-findings"]).code, Some(0));
+    let change = Project::copy_of("examples/company-change");
+    let state = format!("sqlite:{}/.reactorcide-state/state.db", project.path().display());
+    let config = change.path().to_string_lossy();
+    let arguments =
+        ["plan", "--config", &config, "--state", &state, "--markdown", "plan.md", "--as-of", "2026-11-21"];
+    assert_eq!(project.execute(&arguments).code, Some(0));
+    let comment = std::fs::read_to_string(project.path().join("plan.md")).expect("the comment");
+    let committed =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/company-change/plan.md");
+    // The fingerprint holds the lineage of the state, which is new each time.
+    let settled = regex_lite::Regex::new("`[0-9a-f]{64}`").expect("a pattern").replace(&comment, "`…`");
+    snapbox::Assert::new().action_env(snapbox::assert::DEFAULT_ACTION_ENV).eq(
+        snapbox::Data::text(settled.into_owned()).raw(),
+        snapbox::Data::read_from(&committed, Some(snapbox::data::DataFormat::Text)).raw(),
+    );
+}

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use reactorcide_engine::address::Address;
+use reactorcide_engine::diff::Difference;
 use reactorcide_engine::plan::lines::{self, Line, Sign};
 use reactorcide_engine::plan::{Action, Plan};
 
@@ -46,6 +48,27 @@ pub fn render_difference(plan: &Plan) -> String {
         "{} created, {} updated, {renamed}{} deleted.",
         counts.create, counts.update, counts.delete
     );
+    text
+}
+
+/// A resource that was changed by others since a plan was made: what they did, and what the plan would have done.
+pub fn render_moved(address: &Address, since: &[Difference], planned: &[Difference]) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{STRONG}{}{STRONG:#} changed since the plan was made:",
+        printable(&address.to_string())
+    );
+    let parts = [(since, "    it is as it was, but somebody applied it anew"), (planned, "    nothing")];
+    for (index, (differences, nothing)) in parts.into_iter().enumerate() {
+        if index == 1 {
+            text.push_str("  and the plan would have changed:\n");
+        }
+        differences.iter().flat_map(lines::difference).for_each(|line| self::line(&line, &mut text));
+        if differences.is_empty() {
+            let _ = writeln!(text, "{nothing}");
+        }
+    }
     text
 }
 

@@ -163,6 +163,13 @@ fn action(
     Ok(Action { taken_from, ..plain(kind, differences, Some(document)) })
 }
 
+/// What differs between two versions of a resource, as plans show it.
+pub fn differences(before: Option<&Resource>, after: Option<&Resource>) -> Vec<diff::Difference> {
+    let side =
+        |resource: Option<&Resource>| resource.map_or_else(|| Value::Object(serde_json::Map::new()), body);
+    diff::between(&side(before), &side(after))
+}
+
 /// What of a resource is compared: metadata and spec, without what its address already says.
 fn body(resource: &Resource) -> Value {
     let mut value = canonical::value(resource);
