@@ -1,12 +1,12 @@
 //! Opens the applied state that the settings name, and turns what can go wrong into failures.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use reactorcide_engine::apply::Refusal;
 use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::store::{Change, CommitError, Lineage, Snapshot, Store, StoreError};
-use reactorcide_state::{Database, Options, SqliteStore};
+use reactorcide_state::{Location, LocationError, Options, State};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
@@ -17,16 +17,31 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The file in the state's directory.
 const FILE: &str = "state.db";
 
-/// The state's file. `--state` takes `sqlite:PATH`.
-pub fn path(settings: &Settings) -> Result<PathBuf, Failure> {
-    let Some(url) = &settings.state else { return Ok(settings.state_directory().join(FILE)) };
-    match url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => {
-            Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
-        }
-        _ => Err(Failure::new(format!("{url:?} is not a place for state"))
-            .hint("write --state sqlite:PATH")
-            .exit(Exit::Usage)),
+/// Where the state is. `--state` takes `sqlite:PATH` and `postgres://…`.
+pub fn location(settings: &Settings) -> Result<Location, Failure> {
+    let Some(text) = &settings.state else {
+        return Ok(Location::Sqlite(settings.state_directory().join(FILE)));
+    };
+    text.parse().map_err(|error: LocationError| {
+        // The text may hold a password: only what stands before it is shown.
+        let scheme = text.split(':').next().unwrap_or_default();
+        Failure::new(format!("--state {scheme}:… is not a place for state: {error}"))
+            .hint("write --state sqlite:PATH, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD or ~/.pgpass")
+            .exit(Exit::Usage)
+    })
+}
+
+/// An open state with the store in it.
+pub struct Applied {
+    /// The state.
+    pub state: State,
+    /// What is applied in it.
+    pub store: Arc<dyn Store>,
+}
+
+impl Applied {
+    fn new(state: State) -> Self {
+        Self { store: state.store(Lineage(uuid::Uuid::now_v7().to_string())), state }
     }
 }
 
@@ -44,38 +59,36 @@ fn options(lock_timeout: Duration) -> Options {
     Options { on_wait: Some(on_wait), lock_timeout: lock_timeout.to_std() }
 }
 
-/// The store, if anything was ever applied. Makes no file.
-pub async fn open(settings: &Settings) -> Result<Option<SqliteStore>, Failure> {
-    let database = Database::open(&path(settings)?, options(LOCK_TIMEOUT)).await.map_err(store_failure)?;
-    Ok(database.map(|database| SqliteStore::new(database, new_lineage())))
+/// The state, if anything was ever applied. Makes no file.
+pub async fn open(settings: &Settings) -> Result<Option<Applied>, Failure> {
+    let state = State::open(&location(settings)?, options(LOCK_TIMEOUT)).await.map_err(store_failure)?;
+    Ok(state.map(Applied::new))
 }
 
-/// The store, made where there is none. Writers wait so long for their turn.
-pub async fn create(settings: &Settings, lock_timeout: Duration) -> Result<SqliteStore, Failure> {
-    let path = path(settings)?;
-    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    reactorcide_state::prepare_directory(directory).map_err(store_failure)?;
-    let database = Database::create(&path, options(lock_timeout)).await.map_err(store_failure)?;
-    Ok(SqliteStore::new(database, new_lineage()))
+/// The state, made where there is none. Writers wait so long for their turn.
+pub async fn create(settings: &Settings, lock_timeout: Duration) -> Result<Applied, Failure> {
+    let location = location(settings)?;
+    if let Location::Sqlite(path) = &location {
+        let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        reactorcide_state::prepare_directory(directory).map_err(store_failure)?;
+    }
+    let state = State::create(&location, options(lock_timeout)).await.map_err(store_failure)?;
+    Ok(Applied::new(state))
 }
 
 /// The applied state; empty where nothing was ever applied.
 pub async fn snapshot(settings: &Settings) -> Result<Snapshot, Failure> {
     match open(settings).await? {
-        Some(store) => store.snapshot().await.map_err(store_failure),
+        Some(applied) => applied.store.snapshot().await.map_err(store_failure),
         None => Ok(Snapshot::default()),
     }
 }
 
 /// The last change that was applied.
 pub async fn last_change(settings: &Settings) -> Result<Option<Change>, Failure> {
-    let Some(store) = open(settings).await? else { return Ok(None) };
-    let last = store.history(None, 1).await.map_err(store_failure)?;
+    let Some(applied) = open(settings).await? else { return Ok(None) };
+    let last = applied.store.history(None, 1).await.map_err(store_failure)?;
     Ok(last.into_iter().next())
-}
-
-fn new_lineage() -> Lineage {
-    Lineage(uuid::Uuid::now_v7().to_string())
 }
 
 /// What a store's error means for the user.

@@ -10,6 +10,7 @@ use reactorcide_engine::plan::{Pin, Plan, differences};
 use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::applied::Applied;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::{applied, report, time};
@@ -132,7 +133,7 @@ async fn commit(
     plan: &Plan,
     begun: &AtomicBool,
 ) -> Result<Change, Failure> {
-    let store = applied::create(settings, arguments.lock_timeout).await?;
+    let Applied { state, store } = applied::create(settings, arguments.lock_timeout).await?;
     let author =
         Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
     let mut uids = || Uid(uuid::Uuid::now_v7().to_string());
@@ -147,17 +148,17 @@ async fn commit(
         Ok(change) => change,
         Err(error) => {
             if let CommitError::Refused(Refusal::Stale { moved }) = &error {
-                show_moved(plan, moved, &store).await?;
+                show_moved(plan, moved, &*store).await?;
             }
             return Err(applied::commit_failure(error));
         }
     };
-    store.database().clone().close().await;
+    state.close().await;
     Ok(change)
 }
 
 /// Shows three sides of each resource that moved: as the plan saw it, as it is, and as the plan would have made it.
-async fn show_moved(plan: &Plan, moved: &[Moved], store: &impl Store) -> Result<(), Failure> {
+async fn show_moved(plan: &Plan, moved: &[Moved], store: &dyn Store) -> Result<(), Failure> {
     for moved in moved {
         let revisions = store.revisions(&moved.address).await.map_err(applied::store_failure)?;
         let read = |pin: &Option<Pin>| {

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use reactorcide_engine::read::InputFile;
 use reactorcide_engine::store::ChangeId;
+use reactorcide_state::Location;
 use sha2::{Digest, Sha256};
 
 use crate::applied;
@@ -73,7 +74,11 @@ fn read(settings: &Settings) -> Option<String> {
 }
 
 fn path(settings: &Settings) -> Option<PathBuf> {
-    Some(applied::path(settings).ok()?.with_file_name(FILE))
+    match applied::location(settings).ok()? {
+        Location::Sqlite(file) => Some(file.with_file_name(FILE)),
+        // A change has an id of its own wherever it was made, so that one file serves several states.
+        Location::Postgres(_) => Some(settings.state_directory().join(FILE)),
+    }
 }
 
 #[cfg(test)]

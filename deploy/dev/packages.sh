@@ -13,6 +13,7 @@ needed=(
     docker-registry:docker-registry
     strace:strace
     sqlite3:sqlite3
+    /usr/lib/postgresql:postgresql
     /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev
 )
 

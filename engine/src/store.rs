@@ -294,6 +294,14 @@ pub enum StoreError {
         /// What stands in the way.
         what: String,
     },
+    /// The server does not answer, or does so no more.
+    #[error("{location} cannot be reached: {what}")]
+    Unreachable {
+        /// Where the state is.
+        location: String,
+        /// What was seen.
+        what: String,
+    },
     /// The disk or its file system failed.
     #[error("{location} cannot be {attempt}: {what}")]
     Broken {
@@ -335,6 +343,9 @@ impl StoreError {
             }
             Self::Access { .. } => {
                 "give yourself the right to read and write that directory, or name another place with --state sqlite:PATH"
+            }
+            Self::Unreachable { .. } => {
+                "see whether the server runs and lets you in; `reactorcide plan` then shows what is still to do"
             }
             Self::Broken { .. } => {
                 "the disk may be full or broken: look at its free space and the system's log; then `reactorcide plan` shows what is still to do"

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use crate::error::Attempt;
-use crate::migrations::{FORMAT, migrator};
+use crate::migrations::{self, FORMAT};
 
 /// `PRAGMA application_id` of our files: "Rctr" in ASCII.
 const APPLICATION_ID: i64 = 0x5263_7472;
@@ -97,7 +97,7 @@ impl Database {
         if self.format(&mut transaction, attempt).await? == Some(FORMAT) {
             return Ok(());
         }
-        migrator().run(&mut *transaction).await.map_err(|error| match error {
+        migrations::sqlite().run(&mut *transaction).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error)
             | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => failed(error),
             other => StoreError::Corrupt {
@@ -142,6 +142,16 @@ impl Database {
                 what: "it is the SQLite database of another program".to_owned(),
             }),
         }
+    }
+
+    /// Begins a transaction that sees one moment.
+    pub(crate) async fn read(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
+        self.pool.begin().await
+    }
+
+    /// Begins a transaction that adds to a run.
+    pub(crate) async fn append(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        self.begin().await
     }
 
     /// Begins the one transaction that may write, waiting for its turn.

@@ -43,3 +43,45 @@ impl Attempt<'_> {
         }
     }
 }
+
+/// What was attempted on which PostgreSQL database.
+#[derive(Clone, Copy)]
+pub(crate) struct PostgresAttempt<'a> {
+    pub(crate) location: &'a str,
+    pub(crate) what: &'static str,
+    pub(crate) waited: Duration,
+}
+
+impl PostgresAttempt<'_> {
+    /// By the codes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+    pub(crate) fn failed(self, error: sqlx::Error) -> StoreError {
+        let location = self.location.to_owned();
+        let Some(database) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Tls(_) => StoreError::Unreachable { location, what: error.to_string() },
+                error => StoreError::Backend { location, attempt: self.what, source: Box::new(error) },
+            };
+        };
+        let what = database.message().to_owned();
+        let code = database.code().unwrap_or_default().into_owned();
+        match code.as_str() {
+            "55P03" => StoreError::Busy { location, waited: self.waited },
+            "53100" => StoreError::Full { location },
+            // Connection failures, too many connections, shutting down, starting up, terminated.
+            "53300" => StoreError::Unreachable { location, what },
+            code if code.starts_with("08") || code.starts_with("57P") => {
+                StoreError::Unreachable { location, what }
+            }
+            // Password, user, no such database, privilege, read-only.
+            "28000" | "28P01" | "3D000" | "42501" | "25006" => {
+                StoreError::Access { location, attempt: self.what, what }
+            }
+            "XX001" | "XX002" => StoreError::Corrupt { location, what },
+            "58030" => StoreError::Broken { location, attempt: self.what, what },
+            _ => StoreError::Backend { location, attempt: self.what, source: Box::new(error) },
+        }
+    }
+}

@@ -1,16 +1,20 @@
-//! The database behind Reactorcide: applied state and its history, in SQLite.
+//! The database behind Reactorcide: applied state and its history, and what was run, in SQLite or PostgreSQL.
 //!
-//! [`Database`] is the file and its schema; [`SqliteStore`] is the engine's store on it, [`SqliteRuns`] what it
-//! remembers of runs.
+//! [`State`] is one wherever it is. [`Database`] is a SQLite file and its schema, [`PostgresDatabase`] a schema in
+//! PostgreSQL; the engine's stores on both are made from the same statements.
 
 mod database;
 mod directory;
 mod error;
 mod migrations;
+mod postgres;
 mod runs;
+mod state;
 mod store;
 
 pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
-pub use runs::SqliteRuns;
-pub use store::SqliteStore;
+pub use postgres::{PostgresDatabase, UrlError};
+pub use runs::{PostgresRuns, SqliteRuns};
+pub use state::{Location, LocationError, State};
+pub use store::{PostgresStore, SqliteStore};

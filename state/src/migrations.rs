@@ -5,20 +5,43 @@ use std::borrow::Cow;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-/// Number, name and SQL of each migration. The last number is the format of the state.
-const ALL: [(i64, &str, &str); 2] = [
-    (1, "resources", include_str!("../migrations/0001_resources.sql")),
-    (2, "runs", include_str!("../migrations/0002_runs.sql")),
+/// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
+/// state.
+const ALL: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "resources",
+        include_str!("../migrations/sqlite/0001_resources.sql"),
+        include_str!("../migrations/postgres/0001_resources.sql"),
+    ),
+    (
+        2,
+        "runs",
+        include_str!("../migrations/sqlite/0002_runs.sql"),
+        include_str!("../migrations/postgres/0002_runs.sql"),
+    ),
 ];
 
 /// The newest format that this version knows.
 pub(crate) const FORMAT: i64 = ALL[ALL.len() - 1].0;
 
-/// All migrations.
-pub(crate) fn migrator() -> Migrator {
-    let migrations = ALL.map(|(version, name, sql)| {
-        let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+/// All migrations for SQLite.
+pub(crate) fn sqlite() -> Migrator {
+    migrator(|(_, _, sql, _)| sql)
+}
+
+/// All migrations for PostgreSQL.
+pub(crate) fn postgres() -> Migrator {
+    let mut migrator = migrator(|(_, _, _, sql)| sql);
+    // The lock that it would take is one of the session, which a pooler in between breaks; we hold one already.
+    migrator.set_locking(false);
+    migrator
+}
+
+fn migrator(sql: impl Fn((i64, &'static str, &'static str, &'static str)) -> &'static str) -> Migrator {
+    let migrations = ALL.map(|migration| {
+        let text = AssertSqlSafe(sql(migration).to_owned()).into_sql_str();
+        Migration::new(migration.0, Cow::Borrowed(migration.1), MigrationType::Simple, text, false)
     });
     Migrator::with_migrations(migrations.to_vec())
 }

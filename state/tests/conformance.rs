@@ -1,21 +1,28 @@
-//! The conformance suite over memory and SQLite.
+//! The conformance suite over memory, SQLite and PostgreSQL.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use reactorcide_engine::store::{Lineage, MemoryStore, Store, conformance};
-use reactorcide_state::{Database, Options, SqliteStore};
+use reactorcide_state::{Database, Options, PostgresDatabase, PostgresStore, SqliteStore};
+
+use crate::postgres;
 
 pub async fn sqlite(directory: &Path) -> SqliteStore {
     let database = Database::create(&directory.join("state.db"), Options::default()).await.unwrap();
     SqliteStore::new(database, Lineage("lineage".into()))
 }
 
+pub async fn in_postgres(url: &str) -> PostgresStore {
+    let database = PostgresDatabase::create(url, Options::default()).await.unwrap();
+    PostgresStore::new(database, Lineage("lineage".into()))
+}
+
 fn memory() -> MemoryStore {
     MemoryStore::new(Lineage("lineage".into()))
 }
 
-macro_rules! over_both {
+macro_rules! over_all {
     ($($check:ident),* $(,)?) => {$(
         mod $check {
             #[tokio::test]
@@ -28,11 +35,17 @@ macro_rules! over_both {
                 let directory = tempfile::tempdir().unwrap();
                 super::conformance::$check(&super::sqlite(directory.path()).await).await;
             }
+
+            #[tokio::test]
+            async fn postgres() {
+                let url = super::postgres::url();
+                super::conformance::$check(&super::in_postgres(&url).await).await;
+            }
         }
     )*};
 }
 
-over_both!(what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble);
+over_all!(what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_at_once_follow_one_another_in_sqlite() {
@@ -40,6 +53,16 @@ async fn commits_at_once_follow_one_another_in_sqlite() {
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
     for _ in 0..3 {
         stores.push(Arc::new(sqlite(directory.path()).await));
+    }
+    conformance::commits_at_once_follow_one_another(stores, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn commits_at_once_follow_one_another_in_postgres() {
+    let url = postgres::url();
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..3 {
+        stores.push(Arc::new(in_postgres(&url).await));
     }
     conformance::commits_at_once_follow_one_another(stores, 10).await;
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use clap::Args;
-use reactorcide_engine::store::Store;
 use serde_json::json;
 
 use super::state::parse_address;
@@ -30,8 +29,8 @@ pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Fai
     let address = arguments.address.as_deref().map(parse_address).transpose()?;
     let changes = applied::block_on(async {
         match applied::open(settings).await? {
-            Some(store) => {
-                store.history(address.as_ref(), arguments.limit).await.map_err(applied::store_failure)
+            Some(applied) => {
+                applied.store.history(address.as_ref(), arguments.limit).await.map_err(applied::store_failure)
             }
             None => Ok(Vec::new()),
         }

@@ -147,7 +147,7 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
         }
         None => today(),
     };
-    applied::path(settings)?;
+    applied::location(settings)?;
     let files = Files::of(settings)?;
     let is_empty = files.is_empty();
     let targets: Vec<Address> =

@@ -6,7 +6,6 @@ use clap::Args;
 use reactorcide_engine::config::Catalog;
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
 use reactorcide_engine::store::{Owner, Snapshot, Store};
-use reactorcide_state::SqliteStore;
 
 use super::plan::{today, towards, unreadable};
 use crate::commit::{CommitArgs, carry_out};
@@ -42,8 +41,9 @@ pub struct RollbackArgs {
 pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> {
     let (from, to) = arguments.range.split_once("..").unwrap_or((&arguments.range, ""));
     let (before, after) = applied::block_on(async {
-        let store = applied::open(settings).await?;
-        Ok((moment(store.as_ref(), from).await?, moment(store.as_ref(), to).await?))
+        let applied = applied::open(settings).await?;
+        let store = applied.as_ref().map(|applied| &*applied.store);
+        Ok((moment(store, from).await?, moment(store, to).await?))
     })?;
     let desired = Desired { owner: Owner::Workspace, resources: resources(&after)? };
     let options = Options { as_of: today(), allow_destroy: true };
@@ -67,8 +67,10 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
 /// Makes the applied state what it was, by a plan like any other.
 pub fn rollback(arguments: &RollbackArgs, settings: &Settings) -> Result<Exit, Failure> {
     let options = Options { as_of: today(), allow_destroy: arguments.allow_destroy };
-    let target =
-        applied::block_on(async { moment(applied::open(settings).await?.as_ref(), &arguments.to).await })?;
+    let target = applied::block_on(async {
+        let applied = applied::open(settings).await?;
+        moment(applied.as_ref().map(|applied| &*applied.store), &arguments.to).await
+    })?;
     let plan: Plan = towards(|_| resources(&target), &options, settings)?;
     carry_out(&plan, false, &arguments.commit, settings)
 }
@@ -78,7 +80,7 @@ fn resources(snapshot: &Snapshot) -> Result<Catalog, Failure> {
 }
 
 /// The state that a change left, by the change's id, the beginning of one, or its serial; now where nothing is said.
-async fn moment(store: Option<&SqliteStore>, text: &str) -> Result<Snapshot, Failure> {
+async fn moment(store: Option<&dyn Store>, text: &str) -> Result<Snapshot, Failure> {
     if text == "0" {
         return Ok(Snapshot::default());
     }

@@ -3,9 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use reactorcide_engine::runs::{RunRecord, RunStore};
+use reactorcide_engine::runs::RunRecord;
 use reactorcide_engine::scheduler::Transition;
-use reactorcide_state::SqliteRuns;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{duration, safe};
@@ -28,10 +27,10 @@ pub struct RunsArgs {
 /// Lists runs, or the decisions on one.
 pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> {
     applied::block_on(async {
-        let Some(store) = applied::open(settings).await? else {
+        let Some(applied) = applied::open(settings).await? else {
             return Err(Failure::new("nothing was ever run here").hint("`reactorcide run PIPELINE`"));
         };
-        let runs = SqliteRuns::new(store.database().clone());
+        let runs = applied.state.runs();
         match &arguments.run {
             None => {
                 let records = runs.runs(arguments.limit).await.map_err(applied::store_failure)?;

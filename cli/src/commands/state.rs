@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use reactorcide_engine::address::Address;
-use reactorcide_engine::store::{Snapshot, Store};
+use reactorcide_engine::store::Snapshot;
 use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
@@ -175,7 +175,9 @@ fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Fail
 
 fn overview(json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let (snapshot, last) = applied::block_on(async {
-        let Some(store) = applied::open(settings).await? else { return Ok(Default::default()) };
+        let Some(applied::Applied { store, .. }) = applied::open(settings).await? else {
+            return Ok(Default::default());
+        };
         let snapshot = store.snapshot().await.map_err(applied::store_failure)?;
         let last = store.history(None, 1).await.map_err(applied::store_failure)?;
         Ok((snapshot, last))

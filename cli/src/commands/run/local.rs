@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reactorcide_engine::provider::{Owner, Provider, ProviderError, PullPolicy};
+use reactorcide_engine::runs::RunStore;
 use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{RunEnd, RunError};
-use reactorcide_state::SqliteRuns;
 use reactorcide_worker::{OwnerLock, Secrets, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,8 +90,7 @@ pub fn run(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Setting
 
 async fn go(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
-    let store = applied::create(settings, applied::LOCK_TIMEOUT).await?;
-    let runs = SqliteRuns::new(store.database().clone());
+    let runs = applied::create(settings, applied::LOCK_TIMEOUT).await?.state.runs();
     let directory = absolute(&settings.state_directory())?;
     let (engine, runner) = tokio::join!(provider.info(), install(directory.clone()));
     engine.map_err(provider_failure)?;
@@ -149,7 +148,7 @@ async fn watched(
     id: String,
     provider: &Arc<dyn Provider>,
     worker: reactorcide_worker::Settings,
-    runs: SqliteRuns,
+    runs: Arc<dyn RunStore>,
     arguments: &RunArgs,
 ) -> Result<RunEnd, RunError> {
     let style = if arguments.json { Style::Json } else { Style::Human };
@@ -170,7 +169,7 @@ async fn watched(
     let work = |coordinator: Arc<reactorcide_server::LocalCoordinator>| {
         Worker { provider, coordinator, settings: Arc::new(worker) }.work()
     };
-    let ended = reactorcide_server::run(new, Arc::new(runs), work, stops, show).await;
+    let ended = reactorcide_server::run(new, runs, work, stops, show).await;
     signals.abort();
     if let Ok(printer) = printing.await
         && let Ok(end) = &ended

@@ -1,0 +1,121 @@
+//! A state wherever it is: the one type that commands need to know.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reactorcide_engine::runs::RunStore;
+use reactorcide_engine::store::{Lineage, Store, StoreError};
+
+use crate::database::{Database, Options};
+use crate::postgres::{PostgresDatabase, UrlError};
+use crate::runs::{PostgresRuns, SqliteRuns};
+use crate::store::{PostgresStore, SqliteStore};
+
+/// Where a state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A file.
+    Sqlite(PathBuf),
+    /// The URL of a database; it may hold a password.
+    Postgres(String),
+}
+
+/// Why a text is not a place for state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// It begins with none of the words.
+    #[error("it begins with neither sqlite: nor postgres:")]
+    Scheme,
+    /// It names no file.
+    #[error("it names no file")]
+    File,
+    /// It is no URL.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+}
+
+impl std::str::FromStr for Location {
+    type Err = LocationError;
+
+    /// `sqlite:PATH` or `postgres://USER@HOST/DATABASE`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() { Err(LocationError::File) } else { Ok(Self::Sqlite(path.into())) }
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                PostgresDatabase::check(text)?;
+                Ok(Self::Postgres(text.to_owned()))
+            }
+            _ => Err(LocationError::Scheme),
+        }
+    }
+}
+
+/// An open state.
+#[derive(Clone)]
+pub enum State {
+    /// In a file.
+    Sqlite(Database),
+    /// In PostgreSQL.
+    Postgres(PostgresDatabase),
+}
+
+impl State {
+    /// Opens a state that exists. `None` where nothing was ever written.
+    pub async fn open(location: &Location, options: Options) -> Result<Option<Self>, StoreError> {
+        Ok(match location {
+            Location::Sqlite(path) => Database::open(path, options).await?.map(Self::Sqlite),
+            Location::Postgres(url) => PostgresDatabase::open(url, options).await?.map(Self::Postgres),
+        })
+    }
+
+    /// Opens a state, and makes it where there is none.
+    pub async fn create(location: &Location, options: Options) -> Result<Self, StoreError> {
+        Ok(match location {
+            Location::Sqlite(path) => Self::Sqlite(Database::create(path, options).await?),
+            Location::Postgres(url) => Self::Postgres(PostgresDatabase::create(url, options).await?),
+        })
+    }
+
+    /// What is applied. `lineage` is given to a workspace at its first commit.
+    pub fn store(&self, lineage: Lineage) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteStore::new(database.clone(), lineage)),
+            Self::Postgres(database) => Arc::new(PostgresStore::new(database.clone(), lineage)),
+        }
+    }
+
+    /// What was run.
+    pub fn runs(&self) -> Arc<dyn RunStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteRuns::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresRuns::new(database.clone())),
+        }
+    }
+
+    /// Closes it.
+    pub async fn close(self) {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            Self::Postgres(database) => database.close().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart() {
+        assert_eq!("sqlite:a/b.db".parse(), Ok(Location::Sqlite("a/b.db".into())));
+        assert_eq!("sqlite:///a.db".parse(), Ok(Location::Sqlite("/a.db".into())));
+        let url = "postgres://ada@localhost/ci";
+        assert_eq!(url.parse(), Ok(Location::Postgres(url.to_owned())));
+        assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::File));
+        assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme));
+        assert!(matches!("postgres://x/y?schema=A".parse::<Location>(), Err(LocationError::Url(_))));
+    }
+}
