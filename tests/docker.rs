@@ -7,6 +7,17 @@ use std::time::{Duration, Instant};
 /// A directory with a configuration, in an environment of its own.
 pub struct Project {
     directory: tempfile::TempDir,
+    /// Where its state is, if not in its directory.
+    state: Option<String>,
+}
+
+/// Where the state of a project is.
+#[derive(Debug, Clone, Copy)]
+pub enum Place {
+    /// In its directory.
+    Sqlite,
+    /// In a schema of its own of the PostgreSQL that `./dev setup` starts.
+    Postgres,
 }
 
 /// How a command ended, as text.
@@ -35,18 +46,31 @@ impl Project {
     }
 
     pub fn with_files(files: &[(&str, &str)]) -> Self {
-        let project = Self { directory: tempfile::tempdir().expect("a directory") };
+        let project = Self { directory: tempfile::tempdir().expect("a directory"), state: None };
         files.iter().for_each(|(path, text)| project.write(path, text));
         project
     }
 
     /// A copy of a directory of this repository.
     pub fn copy_of(directory: &str) -> Self {
-        let project = Self { directory: tempfile::tempdir().expect("a directory") };
+        let project = Self { directory: tempfile::tempdir().expect("a directory"), state: None };
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory).join(".");
         let status = Command::new("cp").arg("-R").arg(from).arg(project.path()).status().expect("cp");
         assert!(status.success());
         project
+    }
+
+    /// The same with its state elsewhere.
+    pub fn at(mut self, place: Place) -> Self {
+        if let Place::Postgres = place {
+            let server = std::env::var("REACTORCIDE_TEST_POSTGRES").unwrap_or_else(|_| {
+                let user = rustix::process::getuid().as_raw();
+                format!("postgres://reactorcide@localhost/postgres?host=/tmp/reactorcide-postgres-{user}")
+            });
+            let mark = if server.contains('?') { '&' } else { '?' };
+            self.state = Some(format!("{server}{mark}schema=test_{}", uuid::Uuid::now_v7().simple()));
+        }
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -64,6 +88,7 @@ impl Project {
         command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
         command.env("USER", "tester");
+        command.envs(self.state.as_ref().map(|state| ("REACTORCIDE_STATE", state)));
         command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
         command
     }

@@ -302,6 +302,14 @@ pub enum StoreError {
         /// What was seen.
         what: String,
     },
+    /// The server refuses this user.
+    #[error("{location} cannot be used: {what}")]
+    Denied {
+        /// Where the state is.
+        location: String,
+        /// What the server says.
+        what: String,
+    },
     /// The disk or its file system failed.
     #[error("{location} cannot be {attempt}: {what}")]
     Broken {
@@ -346,6 +354,9 @@ impl StoreError {
             }
             Self::Unreachable { .. } => {
                 "see whether the server runs and lets you in; `reactorcide plan` then shows what is still to do"
+            }
+            Self::Denied { .. } => {
+                "check the user, the password (PGPASSWORD or ~/.pgpass), the database, and that the user may make a schema in it"
             }
             Self::Broken { .. } => {
                 "the disk may be full or broken: look at its free space and the system's log; then `reactorcide plan` shows what is still to do"

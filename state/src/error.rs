@@ -76,9 +76,7 @@ impl PostgresAttempt<'_> {
                 StoreError::Unreachable { location, what }
             }
             // Password, user, no such database, privilege, read-only.
-            "28000" | "28P01" | "3D000" | "42501" | "25006" => {
-                StoreError::Access { location, attempt: self.what, what }
-            }
+            "28000" | "28P01" | "3D000" | "42501" | "25006" => StoreError::Denied { location, what },
             "XX001" | "XX002" => StoreError::Corrupt { location, what },
             "58030" => StoreError::Broken { location, attempt: self.what, what },
             _ => StoreError::Backend { location, attempt: self.what, source: Box::new(error) },

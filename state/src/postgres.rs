@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use reactorcide_engine::store::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Executor, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, Postgres, Transaction};
 
 use crate::database::Options;
 use crate::error::PostgresAttempt;
@@ -16,6 +16,8 @@ use crate::migrations::{self, FORMAT};
 
 /// The schema where the URL names none.
 const SCHEMA: &str = "reactorcide";
+/// How long a server may take to let us in.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
 /// The first part of the key of our locks: "Rctr" in ASCII.
 const LOCKS: i32 = 0x5263_7472;
 
@@ -112,12 +114,16 @@ impl PostgresDatabase {
         })?;
         let Target { connect, schema, location } = target;
         let attempt = PostgresAttempt { location: &location, what: "reached", waited: options.lock_timeout };
-        let pool = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(std::time::Duration::from_secs(10))
-            .connect_with(connect)
-            .await
-            .map_err(|error| attempt.failed(error))?;
+        // A pool tries again and again and in the end says only that it took too long: the first try is our own.
+        match tokio::time::timeout(CONNECT, PgConnection::connect_with(&connect)).await {
+            Ok(Ok(connection)) => {
+                let _ = connection.close().await;
+            }
+            Ok(Err(error)) => return Err(attempt.failed(error)),
+            Err(_) => return Err(attempt.failed(sqlx::Error::PoolTimedOut)),
+        }
+        let pool =
+            PgPoolOptions::new().max_connections(4).acquire_timeout(CONNECT).connect_lazy_with(connect);
         Ok(Self { pool, location, schema, options })
     }
 

@@ -72,7 +72,7 @@ async fn who_does_not_answer_or_refuses_is_named_without_the_password() {
     assert!(matches!(nowhere, StoreError::Unreachable { .. }), "{nowhere:?}");
     let other = server().replace("/postgres?", "/no_such_database?");
     let missing = refusal(&other).await;
-    assert!(matches!(missing, StoreError::Access { .. }), "{missing:?}");
+    assert!(matches!(missing, StoreError::Denied { .. }), "{missing:?}");
     for error in [nowhere, missing] {
         let text = format!("{error} {error:?} {:?}", error.hint());
         assert!(!text.contains("s3cret") && error.hint().is_some(), "{text}");

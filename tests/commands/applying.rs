@@ -1,6 +1,8 @@
 //! Plans and what becomes of them: asked and unasked, one after another, refused, and interrupted.
 
-use crate::docker::Project;
+use rstest::rstest;
+
+use crate::docker::{Place, Project};
 use crate::terminal::{CTRL_C, Terminal};
 use crate::transcript::Transcript;
 
@@ -18,9 +20,11 @@ fn pipeline(name: &str, command: &str) -> String {
     )
 }
 
-#[test]
-fn a_life_of_changes() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_life_of_changes(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     session.write(".reactorcide/ci.yaml", &pipeline("ci", "make\nmake check\nmake install"));
     session.run("apply").run("apply --auto-approve").run("plan --detailed-exitcode");
@@ -38,9 +42,11 @@ fn a_life_of_changes() {
     session.compare("a_life_of_changes");
 }
 
-#[test]
-fn what_protects_itself_is_not_deleted() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn what_protects_itself_is_not_deleted(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     let kept = "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: deploy, deletion_policy: protect}\nspec: {source: vault, keys: [token]}\n";
     session.write(".reactorcide/secret.yaml", kept).run("apply --auto-approve");
@@ -52,9 +58,11 @@ fn what_protects_itself_is_not_deleted() {
     session.compare("what_protects_itself_is_not_deleted");
 }
 
-#[test]
-fn many_deletes_are_asked_for() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn many_deletes_are_asked_for(#[case] place: Place) {
+    let project = project().at(place);
     let many: Vec<String> = (0..8).map(|number| pipeline(&format!("p{number}"), "make")).collect();
     let mut session = Transcript::of(&project);
     session.write(".reactorcide/many.yaml", &many.join("---\n")).run("apply --auto-approve");
@@ -67,9 +75,11 @@ fn many_deletes_are_asked_for() {
     session.compare("many_deletes_are_asked_for");
 }
 
-#[test]
-fn who_can_reach_a_secret_comes_first() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn who_can_reach_a_secret_comes_first(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     let jobs = "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: deploy}\nspec: {source: vault, keys: [token]}\n---\n\
                 apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  triggers:\n    \
@@ -107,9 +117,11 @@ fn who_can_reach_a_secret_comes_first() {
     session.compare("who_can_reach_a_secret");
 }
 
-#[test]
-fn a_plan_that_was_reviewed_is_the_one_that_is_applied() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_plan_that_was_reviewed_is_the_one_that_is_applied(#[case] place: Place) {
+    let project = project().at(place);
     let fingerprint = {
         let plan = project.execute(&["plan", "--json"]);
         let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
@@ -196,9 +208,11 @@ fn a_plan_that_is_remembered_is_never_an_old_one() {
     assert_eq!(changes(&[]), Some(0));
 }
 
-#[test]
-fn a_saved_plan_is_shown_and_applied_as_it_is_or_not_at_all() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_saved_plan_is_shown_and_applied_as_it_is_or_not_at_all(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     session.write(".reactorcide/ci.yaml", &pipeline("ci", "make"));
     session.run("plan --out p.rcplan --markdown plan.md --json-into plan.json");

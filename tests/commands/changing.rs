@@ -1,6 +1,8 @@
 //! Ways to change the applied state that do not begin with files, and parts of a configuration.
 
-use crate::docker::Project;
+use rstest::rstest;
+
+use crate::docker::{Place, Project};
 use crate::transcript::Transcript;
 
 const PROJECT: &str = "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n";
@@ -27,9 +29,11 @@ fn project() -> Project {
     ])
 }
 
-#[test]
-fn back_to_an_earlier_state_and_what_lies_between() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn back_to_an_earlier_state_and_what_lies_between(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     session.run("diff 0..").run("apply --auto-approve --message first");
     session.write(".reactorcide/make.yaml", &template("make", "make all")).run("apply --auto-approve");
@@ -51,9 +55,11 @@ fn back_to_an_earlier_state_and_what_lies_between() {
     session.compare("back_to_an_earlier_state");
 }
 
-#[test]
-fn a_part_of_a_configuration() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_part_of_a_configuration(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     session.run("apply --auto-approve");
     session.write(".reactorcide/ci.yaml", &pipeline("ci", "other"));
@@ -64,9 +70,11 @@ fn a_part_of_a_configuration() {
     session.compare("a_part_of_a_configuration");
 }
 
-#[test]
-fn names_and_deletes_without_files() {
-    let project = project();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn names_and_deletes_without_files(#[case] place: Place) {
+    let project = project().at(place);
     let mut session = Transcript::of(&project);
     session.run("apply --auto-approve").run("state mv JobTemplate/-/make JobTemplate/-/build");
     session.run("state mv Pipeline/web/ci Pipeline/web/checks --auto-approve").run("state list");
@@ -78,14 +86,16 @@ fn names_and_deletes_without_files() {
         .run("state rm Pipeline/web/checks --auto-approve")
         .run("state list");
     session.run("state export").run("state export --out exported").run("state export --out exported");
-    session.run("plan --config exported").run("destroy").run("destroy --auto-approve").run("show");
+    session.run("validate --config exported").run("destroy").run("destroy --auto-approve").run("show");
     session.run("state export").run("destroy --auto-approve");
     session.compare("names_and_deletes_without_files");
 }
 
-#[test]
-fn who_reaches_what_and_what_an_event_would_do() {
-    let project = Project::copy_of("examples/company");
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn who_reaches_what_and_what_an_event_would_do(#[case] place: Place) {
+    let project = Project::copy_of("examples/company").at(place);
     let mut session = Transcript::of(&project);
     session
         .run("reach")

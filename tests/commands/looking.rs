@@ -1,11 +1,15 @@
 //! What is applied, who changed it, and how it hangs together.
 
-use crate::docker::Project;
+use rstest::rstest;
+
+use crate::docker::{Place, Project};
 use crate::transcript::Transcript;
 
-#[test]
-fn the_applied_state_of_a_small_company() {
-    let project = Project::copy_of("examples/company");
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn the_applied_state_of_a_small_company(#[case] place: Place) {
+    let project = Project::copy_of("examples/company").at(place);
     let mut session = Transcript::of(&project);
     session.run("show").run("state list").run("history").run("runs");
     session
@@ -18,9 +22,11 @@ fn the_applied_state_of_a_small_company() {
     session.compare("the_applied_state_of_a_small_company");
 }
 
-#[test]
-fn everything_as_json() {
-    let project = Project::copy_of("examples/hello");
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn everything_as_json(#[case] place: Place) {
+    let project = Project::copy_of("examples/hello").at(place);
     let mut session = Transcript::of(&project);
     session.run("validate --json").run("plan --json").run("apply --auto-approve --accept-findings");
     session

@@ -1,11 +1,15 @@
 //! From nothing to a first configuration: `init`, `validate`, `schema`, and the ways to call a command wrongly.
 
-use crate::docker::Project;
+use rstest::rstest;
+
+use crate::docker::{Place, Project};
 use crate::transcript::Transcript;
 
-#[test]
-fn a_first_day() {
-    let project = Project::empty();
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_first_day(#[case] place: Place) {
+    let project = Project::empty().at(place);
     let mut session = Transcript::of(&project);
     session.run("validate").run("plan").run("init").run("validate").run("init");
     session.run("graph").run("graph --pipeline hello/ci --format mermaid");
@@ -38,7 +42,7 @@ fn wrong_arguments() {
         "show pipeline/web/ci",
         "show Pipeline/web/ci",
         "history --limit many",
-        "--state postgres://elsewhere plan",
+        "--state mysql://ada:s3cret@elsewhere plan",
         "--config nowhere validate",
         "schema --kind Pipelin",
         "graph --pipeline nowhere/ci",
