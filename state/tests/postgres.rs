@@ -99,7 +99,7 @@ async fn who_waits_too_long_is_told_and_a_holder_that_dies_holds_nothing() {
     let held = tokio::spawn(async move {
         let decide = move |now: &_| {
             begun.send(()).unwrap();
-            let _ = released.recv_timeout(Duration::from_secs(60));
+            let _ = tokio::task::block_in_place(|| released.recv_timeout(Duration::from_secs(60)));
             Ok(conformance::creates(now, "held", ["a".into()]))
         };
         holder.commit(Box::new(decide)).await
