@@ -2,6 +2,7 @@
 
 mod apply;
 mod explain;
+mod fmt;
 mod graph;
 mod history;
 mod init;
@@ -26,6 +27,8 @@ pub enum Command {
     Init(init::InitArgs),
     /// Check the configuration and report every error at once
     Validate(validate::ValidateArgs),
+    /// Give the files of the configuration their usual look
+    Fmt(fmt::FmtArgs),
     /// Show what an apply would change, and what follows from it
     Plan(plan::PlanArgs),
     /// Make the applied state what the configuration says
@@ -61,6 +64,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
     match command {
         Command::Init(arguments) => init::init(&arguments),
         Command::Validate(arguments) => validate::validate(&arguments, settings),
+        Command::Fmt(arguments) => fmt::fmt(&arguments, settings),
         Command::Plan(arguments) => plan::plan(&arguments, settings),
         Command::Apply(arguments) => apply::apply(&arguments, settings),
         Command::Destroy(arguments) => apply::destroy(&arguments, settings),

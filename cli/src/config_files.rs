@@ -61,6 +61,29 @@ impl Files {
         if self.unreadable.is_empty() { Key::of(&self.files) } else { None }
     }
 
+    /// Their paths as they can be opened, and their texts.
+    pub fn into_texts(self) -> Result<Vec<(String, String)>, Failure> {
+        if self.is_empty() {
+            return Err(self.none());
+        }
+        if let Some(diagnostic) = self.unreadable.first() {
+            let path = diagnostic.path.clone().unwrap_or_default();
+            return Err(Failure::new(format!("{path} {}", diagnostic.message)));
+        }
+        let text = |file: InputFile| {
+            let text = String::from_utf8(file.bytes).map_err(|_| {
+                Failure::new(format!("{} is not UTF-8", file.path)).hint("`reactorcide validate` says where")
+            });
+            Ok((file.path, text?))
+        };
+        self.files.into_iter().map(text).collect()
+    }
+
+    fn none(&self) -> Failure {
+        Failure::new(format!("no .yaml or .yml file in {}", self.directory.display()))
+            .hint("`reactorcide init` writes a directory to start from; --config DIR names another")
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unreadable.is_empty()
@@ -69,8 +92,7 @@ impl Files {
     /// Reads and checks them. What is wrong is in the diagnostics.
     pub fn read(self) -> Result<Reading, Failure> {
         if self.is_empty() {
-            return Err(Failure::new(format!("no .yaml or .yml file in {}", self.directory.display()))
-                .hint("`reactorcide init` writes a directory to start from; --config DIR names another"));
+            return Err(self.none());
         }
         let mut reading = read::read(self.files, &Budget::default());
         if !self.unreadable.is_empty() {

@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod explain;
 pub mod fingerprint;
+pub mod format;
 pub mod glob;
 pub mod graph;
 pub mod placeholder;

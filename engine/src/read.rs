@@ -179,6 +179,18 @@ pub(crate) fn document(text: &str, source: u32, number: usize) -> Option<Node> {
     document::documents(source, text, &budget, &mut Vec::new()).0.into_iter().nth(number)
 }
 
+/// Whether two texts hold the same documents, wherever their parts stand; false where one cannot be read.
+pub(crate) fn same_documents(one: &str, other: &str, budget: &Budget) -> bool {
+    let values = |text: &str| {
+        let mut diagnostics = Vec::new();
+        let (documents, is_whole) = document::documents(0, text, budget, &mut diagnostics);
+        let values: Vec<_> = documents.iter().map(Node::to_value).collect();
+        (is_whole, diagnostics.len(), values)
+    };
+    let (one, other) = (values(one), values(other));
+    one.0 && one == other
+}
+
 #[derive(Default)]
 struct Addresses {
     /// Declared by documents that are wrong.

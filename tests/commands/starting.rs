@@ -59,9 +59,10 @@ fn help_of_every_command() {
     let project = Project::empty();
     let mut session = Transcript::of(&project);
     session.run("--help").run("-h");
-    for command in
-        ["init", "validate", "plan", "apply", "run", "runs", "show", "state", "history", "graph", "schema"]
-    {
+    for command in [
+        "init", "validate", "fmt", "plan", "apply", "run", "runs", "show", "state", "history", "graph",
+        "schema",
+    ] {
         session.run(&format!("{command} -h"));
     }
     session.compare("help_of_every_command");
@@ -75,4 +76,25 @@ fn the_schema_that_is_printed_is_the_committed_one() {
     );
     let ended = project.execute(&["schema"]);
     assert_eq!((ended.code, ended.stdout), (Some(0), committed.expect("the schema")));
+}
+
+#[test]
+fn files_get_their_usual_look() {
+    let crooked = "# A project.\napiVersion: reactorcide/v1\nkind:   Project\nmetadata:\n      name: web   # ours\nspec:\n      weight: 2\n\n\n\n---\napiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  triggers:\n  - event: push\n  jobs:\n    a:\n        image: debian:12\n        command: |\n            make\n              all\n";
+    let project = Project::with_files(&[
+        (".reactorcide/crooked.yaml", crooked),
+        (".reactorcide/broken.yaml", "a: [\n"),
+        (".reactorcide/straight.yaml", "# nothing\n"),
+    ]);
+    let mut session = Transcript::of(&project);
+    session.run("fmt --check").run("fmt --diff").run("fmt").run("fmt --check");
+    std::fs::remove_file(project.path().join(".reactorcide/broken.yaml")).expect("the file");
+    session.remark("broken.yaml is removed").run("fmt --check").run("validate");
+    session.compare("files_get_their_usual_look");
+    let formatted =
+        std::fs::read_to_string(project.path().join(".reactorcide/crooked.yaml")).expect("the file");
+    assert!(
+        formatted.contains("  name: web   # ours\n") && formatted.contains("        make\n          all\n"),
+        "{formatted}"
+    );
 }
