@@ -1,6 +1,7 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
 mod apply;
+mod editor;
 mod explain;
 mod fmt;
 mod graph;

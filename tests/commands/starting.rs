@@ -18,14 +18,21 @@ fn a_first_day(#[case] place: Place) {
 }
 
 #[test]
-fn init_keeps_an_editors_settings() {
-    let project = Project::with_files(&[(".vscode/settings.json", "{}\n")]);
+fn an_editors_settings_are_kept() {
+    let project = Project::with_files(&[(".vscode/settings.json", "{\"editor.rulers\": [100]}\n")]);
     let mut session = Transcript::of(&project);
-    session.run("init --dir .").compare("init_keeps_an_editors_settings");
-    assert_eq!(
-        std::fs::read_to_string(project.path().join(".vscode/settings.json")).expect("the file"),
-        "{}\n"
+    session.run("schema install").run("init --dir .").run("schema install");
+    let settings =
+        || std::fs::read_to_string(project.path().join(".vscode/settings.json")).expect("the file");
+    assert!(
+        settings().contains("editor.rulers") && settings().contains(".reactorcide/**/*.yaml"),
+        "{}",
+        settings()
     );
+    let commented = "{\n  // ours\n}\n";
+    session.write(".vscode/settings.json", commented).run("schema install");
+    assert_eq!(settings(), commented, "comments would be lost");
+    session.compare("an_editors_settings_are_kept");
 }
 
 #[test]

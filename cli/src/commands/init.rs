@@ -5,20 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reactorcide_engine::schema;
 
+use super::editor;
 use crate::exit::{Exit, Failure};
 use crate::settings::CONFIG_DIRECTORY;
 
 const PROJECT: &str = include_str!("init/project.yaml");
 const PIPELINE: &str = include_str!("init/ci.yaml");
-const SCHEMA_FILE: &str = "reactorcide.schema.json";
-const EDITOR_SETTINGS: &str = r#"{
-  "yaml.schemas": {
-    ".reactorcide/reactorcide.schema.json": [".reactorcide/**/*.yaml", ".reactorcide/**/*.yml"]
-  }
-}
-"#;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -35,28 +28,13 @@ pub fn init(arguments: &InitArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(format!("{} is there already", config.display()))
             .hint("`reactorcide validate` checks it; --dir names another directory to start in"));
     }
-    let schema = format!("{:#}\n", schema::whole());
-    let files = [("project.yaml", PROJECT), ("ci.yaml", PIPELINE), (SCHEMA_FILE, schema.as_str())];
-    let mut stdout = anstream::stdout().lock();
-    for (name, text) in files {
+    for (name, text) in [("project.yaml", PROJECT), ("ci.yaml", PIPELINE)] {
         let path = config.join(name);
-        create(&path, text).map_err(|error| cannot_write(&path, &error))?;
-        let _ = writeln!(stdout, "wrote {}", path.display());
+        create(&path, text)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        let _ = writeln!(anstream::stdout(), "wrote {}", path.display());
     }
-    let editor = arguments.dir.join(".vscode/settings.json");
-    match create(&editor, EDITOR_SETTINGS) {
-        Ok(()) => {
-            let _ = writeln!(stdout, "wrote {}", editor.display());
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let _ = writeln!(
-                anstream::stderr(),
-                "kept {}; for completion, add to it:\n{EDITOR_SETTINGS}",
-                editor.display(),
-            );
-        }
-        Err(error) => return Err(cannot_write(&editor, &error)),
-    }
+    editor::install(&arguments.dir)?;
     Ok(Exit::Success)
 }
 
@@ -65,8 +43,4 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     fs::File::create_new(path)?.write_all(text.as_bytes())
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {error}", path.display()))
 }

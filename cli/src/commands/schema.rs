@@ -4,15 +4,19 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use reactorcide_engine::config::Kind;
 use reactorcide_engine::{schema, suggest};
 
+use super::editor;
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SchemaArgs {
+    #[command(subcommand)]
+    command: Option<SchemaCommand>,
     /// Only the schema of one kind
     #[arg(long, value_name = "KIND", conflicts_with = "out")]
     kind: Option<String>,
@@ -21,8 +25,22 @@ pub struct SchemaArgs {
     out: Option<PathBuf>,
 }
 
-/// Prints a schema, or writes all.
+#[derive(Debug, Subcommand)]
+enum SchemaCommand {
+    /// Write the schema beside the configuration and tell editors that it belongs to it
+    Install {
+        /// The directory that has a .reactorcide
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+}
+
+/// Prints a schema, writes all, or installs the one for editors.
 pub fn schema(arguments: &SchemaArgs) -> Result<Exit, Failure> {
+    if let Some(SchemaCommand::Install { dir }) = &arguments.command {
+        editor::install(dir)?;
+        return Ok(Exit::Success);
+    }
     match (&arguments.kind, &arguments.out) {
         (_, Some(directory)) => write_all(directory)?,
         (Some(name), None) => print(&schema::of_kind(kind(name)?)),
