@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::docker::{Project, ended, wait};
+use rstest::rstest;
+
+use crate::docker::{Place, Project, ended, wait};
 
 const PROJECT: &str = "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n";
 
@@ -29,10 +31,12 @@ fn commands(project: &Project) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn of_many_applies_of_the_same_thing_one_wins_and_the_others_are_told() {
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn of_many_applies_of_the_same_thing_one_wins_and_the_others_are_told(#[case] place: Place) {
     const MANY: usize = 6;
-    let project = Project::with_files(&[(".reactorcide/web.yaml", PROJECT)]);
+    let project = Project::with_files(&[(".reactorcide/web.yaml", PROJECT)]).at(place);
     for number in 0..MANY {
         let text = format!(
             "{PROJECT}{}{}",
@@ -41,11 +45,15 @@ fn of_many_applies_of_the_same_thing_one_wins_and_the_others_are_told() {
         );
         project.write(&format!("{number}/web.yaml"), &text);
     }
-    let state = format!("sqlite:{}/.reactorcide-state/state.db", project.path().display());
-    for round in 0..4 {
+    let state = match place {
+        Place::Sqlite => Some(format!("sqlite:{}/.reactorcide-state/state.db", project.path().display())),
+        Place::Postgres => None,
+    };
+    for round in 0..20 {
         let start = |number: usize| {
             let directory = number.to_string();
-            let arguments = ["apply", "--auto-approve", "--config", &directory, "--state", &state];
+            let mut arguments = vec!["apply", "--auto-approve", "--config", &directory];
+            arguments.extend(state.iter().flat_map(|state| ["--state", state]));
             let child = project.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
             child.expect("the binary")
         };

@@ -10,8 +10,8 @@ use super::pattern::glob_matches;
 use super::reach::{layers, profile_of};
 use crate::address::Address;
 use crate::config::{
-    Acceptance, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, ProfileSecrets, Protection, Source,
-    Spec, TrustAction, TrustRule,
+    Acceptance, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, Origin, ProfileSecrets, Protection,
+    Source, Spec, TrustAction, TrustRule,
 };
 
 /// How much a finding weighs.
@@ -35,11 +35,12 @@ impl Severity {
 }
 
 /// The codes there are, with what each weighs and means; docs/findings.md has an entry for each.
-pub const CODES: [(&str, Severity, &str); 6] = [
+pub const CODES: [(&str, Severity, &str); 7] = [
     ("RX101", Severity::High, "a secret can be reached in a new way"),
     ("RX102", Severity::High, "trust was raised"),
     ("RX103", Severity::High, "a protection was removed or weakened"),
     ("RX104", Severity::High, "a worker pool was opened to a profile without secrets"),
+    ("RX105", Severity::High, "what a job with a secret is given can come from code that nobody accepted"),
     (
         "RX106",
         Severity::Medium,
@@ -91,6 +92,7 @@ pub fn findings(
     raised_trust(before, after, &mut found);
     lost_protection(before, after, &mut found);
     opened_pools(before, after, &mut found);
+    crossings(before, after, reach_before, reach_after, &mut found);
     changed_code(before, after, reach_before, reach_after, &mut found);
     deleted_secrets(before, after, &mut found);
     for finding in &mut found {
@@ -334,6 +336,68 @@ fn opened_pools(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
             found.push(finding("RX104", address, message, details));
         }
     }
+}
+
+/// What jobs with a secret take from jobs that run code which nobody has accepted yet: their outputs and the variables of
+/// the run. An output is data, but it may steer a script that holds a secret.
+fn crossings(
+    before: &Catalog,
+    after: &Catalog,
+    reach_before: &BTreeSet<ReachRow>,
+    reach_after: &BTreeSet<ReachRow>,
+    found: &mut Vec<Finding>,
+) {
+    let had = untrusted_givers(before, reach_before);
+    for ((pipeline, job), givers) in untrusted_givers(after, reach_after) {
+        let known = had.get(&(pipeline, job));
+        let new: Vec<String> = givers
+            .iter()
+            .filter(|giver| known.is_none_or(|known| !known.contains(*giver)))
+            .map(|giver| format!("the job {giver}, which it waits for, runs the code of the event"))
+            .collect();
+        if !new.is_empty() {
+            let message = format!(
+                "job {job} of {pipeline}, which reaches a secret, is given what code from head or fork hands on"
+            );
+            found.push(finding("RX105", pipeline, message, new));
+        }
+    }
+}
+
+/// For each job that reaches a secret on an event whose code nobody has accepted: the jobs that it waits for, directly
+/// or not, and that run such code.
+fn untrusted_givers<'a>(
+    catalog: &Catalog,
+    rows: &'a BTreeSet<ReachRow>,
+) -> BTreeMap<(&'a Address, &'a str), BTreeSet<String>> {
+    let mut givers: BTreeMap<(&Address, &str), BTreeSet<String>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.origin != Origin::Base) {
+        let Some(Spec::Pipeline(spec)) = catalog.get(&row.pipeline).map(|resource| &resource.spec) else {
+            continue;
+        };
+        let project = row.pipeline.project.as_deref();
+        let mut pending = vec![row.job.as_str()];
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        while let Some(job) = pending.pop().and_then(|name| spec.jobs.get(name)) {
+            for needed in &job.depends_on {
+                if seen.insert(needed) {
+                    pending.push(needed);
+                }
+            }
+        }
+        let runs_code = |name: &&&str| {
+            let Some(job) = spec.jobs.get(**name) else { return false };
+            // A job without a source has nothing of the event but its words.
+            !layers(catalog, project, job)
+                .iter()
+                .any(|layer| layer.source.as_ref().is_some_and(|source| source.none))
+        };
+        let names: BTreeSet<String> = seen.iter().filter(runs_code).map(|name| (*name).to_owned()).collect();
+        if !names.is_empty() {
+            givers.entry((&row.pipeline, &row.job)).or_default().extend(names);
+        }
+    }
+    givers
 }
 
 fn changed_code(

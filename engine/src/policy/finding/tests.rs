@@ -242,3 +242,45 @@ fn a_trust_rule_that_lets_more_run_is_found() {
     assert_eq!(codes(with(held.clone()), with(open)), ["RX102"]);
     assert_eq!(codes(with(held.clone()), with(held)), Vec::<String>::new());
 }
+
+#[test]
+fn what_untrusted_code_hands_to_a_job_with_a_secret_is_found() {
+    let wide = policy(json!({"events": ["push", "pull_request"], "origins": ["base", "head"]}));
+    let pipeline = |depends_on: serde_json::Value, source: serde_json::Value| {
+        let image = format!("debian@sha256:{}", "0".repeat(64));
+        let mut test = json!({"image": image, "command": "make"});
+        if !source.is_null() {
+            test["source"] = source;
+        }
+        let job = json!({"image": image, "command": "x", "secrets": {"KEY": "deploy/key"}, "depends_on": depends_on});
+        let between =
+            json!({"image": image, "command": "x", "depends_on": ["test"], "source": {"none": true}});
+        let jobs = json!({"test": test, "between": between, "deploy": job});
+        resource(
+            Kind::Pipeline,
+            "web/ci",
+            json!({"triggers": [{"event": "push"}, {"event": "pull_request"}], "jobs": jobs}),
+        )
+    };
+    let with = |pipeline: Resource, policy: Resource| {
+        let mut world = world();
+        world.insert("pipeline", pipeline);
+        world.insert("policy", policy);
+        all(&world)
+    };
+    let none = || serde_json::Value::Null;
+    let found = |depends_on, source| {
+        codes(vec![], with(pipeline(depends_on, source), wide.clone())).contains(&"RX105".to_owned())
+    };
+    assert!(!found(json!([]), none()));
+    assert!(found(json!(["test"]), none()));
+    assert!(found(json!(["between"]), none()), "through a job between");
+    assert!(!found(json!(["test"]), json!({"none": true})), "without code there is nothing to hand on");
+    let pushes = policy(json!({"events": ["push"], "branches": ["main"]}));
+    let trusted = codes(vec![], with(pipeline(json!(["test"]), none()), pushes));
+    assert!(!trusted.contains(&"RX105".to_owned()), "code of a branch was accepted: {trusted:?}");
+    let before = with(pipeline(json!(["test"]), none()), wide.clone());
+    let mut after = before.clone();
+    after.push(resource(Kind::Project, "other", json!({})));
+    assert_eq!(codes(before, after), Vec::<String>::new(), "what was so before is no finding");
+}
