@@ -417,11 +417,21 @@ fn the_examples_run() {
 
 #[test]
 fn every_example_plans_clean() {
-    for example in ["examples/hello", "examples/c-project", "examples/company", ".reactorcide"] {
+    for example in [
+        "examples/hello",
+        "examples/c-project",
+        "examples/company",
+        "examples/company-change",
+        ".reactorcide",
+    ] {
         let project = Project::copy_of(example);
         let plan = project.execute(&["plan", "--detailed-exitcode"]);
         assert_eq!(plan.code, Some(2), "{example}: {plan:?}");
-        assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0), "{example}");
+        assert_eq!(
+            project.execute(&["apply", "--auto-approve", "--accept-findings"]).code,
+            Some(0),
+            "{example}"
+        );
         let again = project.execute(&["plan", "--detailed-exitcode"]);
         assert_eq!(again.code, Some(0), "{example}: {again:?}");
     }

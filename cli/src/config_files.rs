@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use reactorcide_engine::config::Configuration;
 use reactorcide_engine::diagnostic::{Diagnostic, Severity};
-use reactorcide_engine::read::{self, Budget, InputFile, Reading};
+use reactorcide_engine::read::{self, Budget, Context, InputFile, Reading};
 
 use crate::exit::Failure;
 use crate::plan_cache::Key;
@@ -89,12 +89,17 @@ impl Files {
         self.files.is_empty() && self.unreadable.is_empty()
     }
 
-    /// Reads and checks them. What is wrong is in the diagnostics.
+    /// Reads and checks them alone. What is wrong is in the diagnostics.
     pub fn read(self) -> Result<Reading, Failure> {
+        self.read_in(Context::default())
+    }
+
+    /// Reads and checks them in a context.
+    pub fn read_in(self, context: Context) -> Result<Reading, Failure> {
         if self.is_empty() {
             return Err(self.none());
         }
-        let mut reading = read::read(self.files, &Budget::default());
+        let mut reading = read::read_in(self.files, &Budget::default(), context);
         if !self.unreadable.is_empty() {
             // What refers to a resource of a file that nobody could read would be reported as wrong.
             reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");

@@ -130,7 +130,7 @@ fn recheck(plan: &Plan, now: &Snapshot) -> Result<(), Refusal> {
         return Err(stale(plan, now));
     }
     dangling(plan, now)?;
-    let consequences = plan::consequences(&plan.actions, now, &plan.as_of)
+    let consequences = plan::consequences(&plan.actions, now, &plan.as_of, &plan.owner)
         .map_err(|error| Refusal::Unreadable(error.to_string()))?;
     if consequences.findings != plan.findings || consequences.reach != plan.reach {
         let new = consequences

@@ -8,7 +8,10 @@ mod parameters;
 mod policies;
 mod references;
 mod repeated;
+mod scope;
 mod values;
+
+pub use scope::scope;
 
 use std::collections::BTreeSet;
 

@@ -20,8 +20,9 @@ pub use document::Budget;
 pub use tree::{Content, Key, Node};
 
 use crate::address::Address;
-use crate::config::{Configuration, Declared, Positions, SourceFile};
+use crate::config::{Catalog, Configuration, Declared, Positions, SourceFile};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::store::Owner;
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +49,22 @@ impl Reading {
     }
 }
 
-/// Reads files. The order in which they are given does not matter.
-pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
+/// What a configuration is read in: what others have applied, and for whom it is read.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// What may be referred to without being declared here.
+    pub given: Catalog,
+    /// The config set that it is; one of a project's repository may not declare everything.
+    pub owner: Owner,
+}
+
+/// Reads files that stand alone. The order in which they are given does not matter.
+pub fn read(files: Vec<InputFile>, budget: &Budget) -> Reading {
+    read_in(files, budget, Context::default())
+}
+
+/// Reads files in a context.
+pub fn read_in(mut files: Vec<InputFile>, budget: &Budget, context: Context) -> Reading {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut parts = read_files(files, budget);
     let mut reading = Reading::default();
@@ -70,18 +85,32 @@ pub fn read(mut files: Vec<InputFile>, budget: &Budget) -> Reading {
             Diagnostic::error("RC1001", message).hint("`reactorcide init` writes a directory to start from"),
         );
     }
+    if let Owner::Project(project) = &context.owner {
+        reading.diagnostics.extend(crate::check::scope(&reading.configuration, project));
+    }
+    let declared: BTreeSet<Address> = reading.configuration.resources.keys().cloned().collect();
+    for (address, resource) in context.given {
+        let given = Declared { resource, span: GIVEN, positions: Positions::default() };
+        reading.configuration.resources.entry(address).or_insert(given);
+    }
     let found = crate::check::check(&reading.configuration, &addresses.broken);
     reading.diagnostics.extend(found);
     if !salvaged.is_empty() {
         let found = check_salvaged(&reading.configuration, salvaged, &addresses.broken);
         reading.diagnostics.extend(found);
     }
+    // What is wrong with something that others have applied is not wrong here.
+    reading.diagnostics.retain(|one| one.span.is_none_or(|span| span.source != GIVEN.source));
+    reading.configuration.resources.retain(|address, _| declared.contains(address));
     reading
         .diagnostics
         .sort_by(|a, b| (a.span, &a.path, a.code, &a.message).cmp(&(b.span, &b.path, b.code, &b.message)));
     reading.diagnostics.dedup();
     reading
 }
+
+/// The place of what stands in no file.
+const GIVEN: Span = Span { source: u32::MAX, start: 0, end: 0 };
 
 /// What else is wrong in what is left of documents with errors. What is wrong in the others is found once more.
 fn check_salvaged(

@@ -141,3 +141,36 @@ fn who_reaches_what_and_what_an_event_would_do(#[case] place: Place) {
         .run("reach --secret deploy/web --plan wider.rcplan");
     session.compare("who_reaches_what");
 }
+
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn a_projects_own_repository(#[case] place: Place) {
+    let project = project().at(place);
+    let mut session = Transcript::of(&project);
+    let policy = "apiVersion: reactorcide/v1\nkind: SecretPolicy\nmetadata: {name: all}\nspec: {}\n";
+    let own = pipeline("own", "make")
+        .replace("{name: own,", "{name: own, accept: [{finding: RX101, reason: me, until: '2099-01-01'}],");
+    session.write("repository/own.yaml", &own).run("plan --project web --config repository");
+    session.run("apply --auto-approve").run("apply --project web --config repository --auto-approve");
+    session
+        .run("state show Pipeline/web/own")
+        .run("plan --detailed-exitcode")
+        .run("plan --project web --config repository");
+    session.remark("what a repository may not do");
+    session.write("repository/more.yaml", policy).run("plan --project web --config repository");
+    session.write("repository/more.yaml", &pipeline("x", "make").replace("project: web", "project: api"));
+    session.run("plan --project web --config repository");
+    session
+        .write("repository/more.yaml", &pipeline("ci", "make"))
+        .run("plan --project web --config repository");
+    session.remark("the workspace may not pull the ground away, but it may take over");
+    std::fs::remove_file(project.path().join("repository/more.yaml")).expect("the file");
+    std::fs::remove_file(project.path().join(".reactorcide/make.yaml")).expect("the file");
+    session.write(".reactorcide/ci.yaml", &pipeline("ci", "other"));
+    session.write(".reactorcide/other.yaml", &template("other", "other")).run("plan").run("validate");
+    session.write(".reactorcide/make.yaml", &template("make", "make"));
+    session.write(".reactorcide/own.yaml", &pipeline("own", "make")).run("plan").run("apply --auto-approve");
+    session.run("diff 2..3").run("plan --project web --config repository").run("state list");
+    session.compare("a_projects_own_repository");
+}

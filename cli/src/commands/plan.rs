@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, Configuration};
+use reactorcide_engine::config::{Catalog, Configuration, Kind};
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
+use reactorcide_engine::read::Context;
 use reactorcide_engine::store::{Owner, Snapshot};
 
 use super::state::parse_address;
@@ -28,6 +29,9 @@ pub struct PlanOptions {
     /// Only this resource and what it refers to; may be given again
     #[arg(long = "target", value_name = "ADDRESS")]
     targets: Vec<String>,
+    /// The configuration is that of this project's repository: its Pipelines, JobTemplates and Schedules
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
 }
 
 /// Arguments of `plan`.
@@ -152,7 +156,8 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
     let is_empty = files.is_empty();
     let targets: Vec<Address> =
         options.targets.iter().map(|target| parse_address(target)).collect::<Result<_, _>>()?;
-    let whole = whole || !targets.is_empty();
+    let owner = options.project.clone().map_or(Owner::Workspace, Owner::Project);
+    let whole = whole || !targets.is_empty() || owner != Owner::Workspace;
     let key = files.key();
     // What is wrong with the state is said after what is wrong with the configuration.
     let last = applied::block_on(applied::last_change(settings)).ok().flatten();
@@ -161,11 +166,12 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
         return Ok(Made::Unchanged);
     }
     let mut is_quiet = true;
-    let read = files.read().and_then(|reading| {
+    let snapshot = applied::block_on(applied::snapshot(settings));
+    let context = Context { given: given(snapshot.as_ref().ok(), &owner)?, owner: owner.clone() };
+    let read = files.read_in(context).and_then(|reading| {
         is_quiet = reading.diagnostics.is_empty();
         valid(reading).map(Configuration::into_catalog)
     });
-    let snapshot = applied::block_on(applied::snapshot(settings));
     let (resources, snapshot) = match (read, snapshot) {
         // Nothing is left of what was applied: a plan of deletes, which asks for more than a yes.
         (Err(_), Ok(snapshot)) if is_empty && !snapshot.heads.is_empty() => (Catalog::default(), snapshot),
@@ -175,13 +181,21 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
         resources
     } else {
         let applied = plan::applied(&snapshot).map_err(|error| unreadable(&error))?;
-        plan::targeted(&resources, &applied, &targets).map_err(|error| {
+        let mut part = plan::targeted(&resources, &applied, &targets).map_err(|error| {
             Failure::new(error.to_string())
                 .hint("`reactorcide state list` lists what is applied")
                 .exit(Exit::Usage)
-        })?
+        })?;
+        part.retain(|address, _| resources.contains_key(address) || is_of(&snapshot, address, &owner));
+        part
     };
-    let desired = Desired { owner: Owner::Workspace, resources };
+    if let Owner::Project(name) = &owner
+        && !snapshot.heads.contains_key(&Address::new(Kind::Project, None, name))
+    {
+        return Err(Failure::new(format!("Project/{name} is not applied"))
+            .hint("the workspace's configuration declares projects; apply that first"));
+    }
+    let desired = Desired { owner, resources };
     let options = Options { as_of, allow_destroy: options.allow_destroy };
     let plan = plan::between(&desired, &snapshot, &options).map_err(|error| unreadable(&error))?;
     let says_nothing = targets.is_empty()
@@ -194,6 +208,23 @@ pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<M
         plan_cache::remember(settings, key, &last.id);
     }
     Ok(Made::Plan(Box::new(plan)))
+}
+
+/// Whether a resource is not somebody else's.
+fn is_of(snapshot: &Snapshot, address: &Address, owner: &Owner) -> bool {
+    snapshot.heads.get(address).is_none_or(|head| head.owner == *owner)
+}
+
+/// What others have applied, which a configuration may refer to.
+fn given(snapshot: Option<&Snapshot>, owner: &Owner) -> Result<Catalog, Failure> {
+    let others =
+        snapshot.into_iter().flat_map(|snapshot| &snapshot.heads).filter(|(_, head)| head.owner != *owner);
+    others
+        .map(|(address, head)| {
+            let resource = head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
+            Ok((address.clone(), resource))
+        })
+        .collect()
 }
 
 /// What it means that a stored resource cannot be read.
@@ -214,6 +245,8 @@ pub fn towards(
     settings: &Settings,
 ) -> Result<Plan, Failure> {
     let snapshot = applied::block_on(applied::snapshot(settings))?;
-    let desired = Desired { owner: Owner::Workspace, resources: resources(&snapshot)? };
+    let mut resources = resources(&snapshot)?;
+    resources.retain(|address, _| is_of(&snapshot, address, &Owner::Workspace));
+    let desired = Desired { owner: Owner::Workspace, resources };
     plan::between(&desired, &snapshot, options).map_err(|error| unreadable(&error))
 }

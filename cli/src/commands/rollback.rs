@@ -45,6 +45,9 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
         let store = applied.as_ref().map(|applied| &*applied.store);
         Ok((moment(store, from).await?, moment(store, to).await?))
     })?;
+    let mut before = before;
+    // Whose a resource is makes no difference to what differs.
+    before.heads.values_mut().for_each(|head| head.owner = Owner::Workspace);
     let desired = Desired { owner: Owner::Workspace, resources: resources(&after)? };
     let options = Options { as_of: today(), allow_destroy: true };
     let difference = plan::between(&desired, &before, &options).map_err(|error| unreadable(&error))?;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::rename::{self, Renames};
 use super::{
-    Action, ActionKind, Base, Desired, Error, FORMAT_VERSION, Options, Pin, Plan, ReachChange, guard,
+    Action, ActionKind, Base, Desired, Error, FORMAT_VERSION, Obstacle, Options, Pin, Plan, ReachChange,
+    guard,
 };
 use crate::address::Address;
 use crate::canonical;
@@ -16,7 +17,7 @@ use crate::fingerprint::Fingerprint;
 use crate::graph::Graph;
 use crate::policy;
 use crate::reference::{Reference, references};
-use crate::store::{Counts, Head, Snapshot};
+use crate::store::{Counts, Head, Owner, Snapshot};
 
 /// The plan from a snapshot of applied state to a configuration.
 pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
@@ -36,13 +37,14 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         .filter(|(_, resource)| resource.metadata.deletion_policy == DeletionPolicy::Protect)
         .map(|(address, _)| address.clone());
     let total = snapshot.heads.values().filter(|head| head.owner == desired.owner).count() as u64;
-    let obstacles = guard::obstacles(
+    let mut obstacles = foreign(desired, snapshot, &renames)?;
+    obstacles.extend(guard::obstacles(
         protected,
         desired.resources.len() as u64,
         deleted.len() as u64,
         total,
         options.allow_destroy,
-    );
+    ));
     hints.extend(rename_hints(&actions, &deleted, desired));
     actions.extend(deletions(&deleted));
 
@@ -55,7 +57,7 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
     let consequences = if summary.total() == 0 {
         Consequences::default()
     } else {
-        consequences(&actions, snapshot, &options.as_of)?
+        consequences(&actions, snapshot, &options.as_of, &desired.owner)?
     };
     let mut plan = Plan {
         format_version: FORMAT_VERSION,
@@ -75,6 +77,37 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
     Ok(plan)
 }
 
+/// What the plan may not do to the resources of other config sets: a project's repository takes nothing from others, and
+/// nothing goes that they refer to.
+fn foreign(
+    desired: &Desired,
+    snapshot: &Snapshot,
+    renames: &BTreeMap<Address, Address>,
+) -> Result<Vec<Obstacle>, Error> {
+    let mut found = Vec::new();
+    let gone: BTreeSet<&Address> = renames.values().collect();
+    let exists = |address: &Address| {
+        desired.resources.contains_key(address)
+            || snapshot.heads.get(address).is_some_and(|head| head.owner != desired.owner)
+                && !gone.contains(address)
+    };
+    for (address, head) in snapshot.heads.iter().filter(|(_, head)| head.owner != desired.owner) {
+        if desired.resources.contains_key(address) {
+            if desired.owner != Owner::Workspace {
+                found.push(Obstacle::Owned { address: address.clone(), owner: head.owner.clone() });
+            }
+            continue;
+        }
+        for reference in references(&stored(address, head)?) {
+            let was = reference.resolve(|candidate| snapshot.heads.contains_key(candidate));
+            if let Some(was) = was.filter(|_| reference.resolve(exists).is_none()) {
+                found.push(Obstacle::Needed { address: was.clone(), by: address.clone() });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What follows from a set of actions.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Consequences {
@@ -87,11 +120,22 @@ pub(crate) fn consequences(
     actions: &[Action],
     snapshot: &Snapshot,
     as_of: &str,
+    owner: &Owner,
 ) -> Result<Consequences, Error> {
     let before = applied(snapshot)?;
     let after = carried_out(actions, before.clone())?;
     let (old, new) = (policy::reach(&before), policy::reach(&after));
-    let findings = policy::findings(&before, &after, &old, &new, as_of);
+    let mut findings = policy::findings(&before, &after, &old, &new, as_of);
+    // What a project's repository accepts does not count: not for its own changes, and not for those of others.
+    for finding in &mut findings {
+        let subject = &finding.subject;
+        let is_written = actions.iter().any(|one| one.address == *subject && one.action != ActionKind::NoOp);
+        let head = snapshot.heads.get(subject).map(|head| &head.owner).filter(|_| !is_written);
+        if *owner != Owner::Workspace || *head.unwrap_or(owner) != Owner::Workspace {
+            finding.acceptance = None;
+            finding.expired = false;
+        }
+    }
     let reach = ReachChange {
         added: new.difference(&old).cloned().collect(),
         removed: old.difference(&new).cloned().collect(),

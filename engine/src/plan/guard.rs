@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::store::Owner;
 
 /// Something that keeps a plan from being applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +14,20 @@ pub enum Obstacle {
     Protected {
         /// What is protected.
         address: Address,
+    },
+    /// It would take what another config set declares.
+    Owned {
+        /// What.
+        address: Address,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// Something of another config set refers to what would be gone.
+    Needed {
+        /// What would be gone.
+        address: Address,
+        /// What refers to it.
+        by: Address,
     },
     /// It would delete everything, since the configuration declares nothing.
     EmptyConfiguration {
@@ -34,6 +49,8 @@ impl std::fmt::Display for Obstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Protected { address } => write!(f, "{address} is protected and would be deleted"),
+            Self::Owned { address, owner } => write!(f, "{address} belongs to {owner}"),
+            Self::Needed { address, by } => write!(f, "{by} refers to {address}, which would be gone"),
             Self::EmptyConfiguration { deletes } => {
                 write!(
                     f,
@@ -54,6 +71,8 @@ impl Obstacle {
             Self::Protected { .. } => {
                 "declare it again with `deletion_policy: allow` and apply that first, or keep it"
             }
+            Self::Owned { .. } => "remove it there first, or give it another name here",
+            Self::Needed { .. } => "it is declared elsewhere: change it there first",
             Self::EmptyConfiguration { .. } => "check --config; if everything shall go, give --allow-destroy",
             Self::ManyDeletes { .. } => "if they shall all go, give --allow-destroy",
         }

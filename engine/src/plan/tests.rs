@@ -231,3 +231,43 @@ fn the_same_inputs_give_the_same_bytes_and_they_read_back() {
     let again: Plan = serde_json::from_str(&expected).expect("reads back");
     assert_eq!(serde_json::to_string(&again).expect("JSON"), expected);
 }
+
+#[test]
+fn what_a_repository_accepts_counts_for_nobody() {
+    let image = format!("debian@sha256:{}", "0".repeat(64));
+    let job = json!({"image": image, "command": "x", "secrets": {"KEY": "key"}});
+    let spec = json!({"triggers": [{"event": "push", "branches": ["main"]}], "jobs": {"a": job}});
+    let mut pipeline = resource(Kind::Pipeline, "web/ci", spec);
+    pipeline.metadata.accept = vec![crate::config::Acceptance {
+        finding: "RX101".into(),
+        reason: "me".into(),
+        until: "2999-01-01".into(),
+    }];
+    let base = || vec![resource(Kind::Project, "web", json!({})), resource(Kind::Secret, "key", json!({}))];
+    let grant =
+        json!({"allow": [{"secrets": ["key"], "to": {"project": "web"}, "when": {"events": ["push"]}}]});
+    let policy = || resource(Kind::SecretPolicy, "p", grant.clone());
+    let open = |desired: &Desired, before: &Snapshot| {
+        let plan = plan(desired, before);
+        assert!(plan.findings.iter().any(|finding| finding.code == "RX101"), "{:?}", plan.findings);
+        plan.findings.iter().any(|finding| finding.code == "RX101" && finding.is_open())
+    };
+    // The repository brings the job that reaches the secret.
+    let mut repository = desired(vec![pipeline.clone()]);
+    repository.owner = Owner::Project("web".into());
+    let mut before = base();
+    before.push(policy());
+    assert!(open(&repository, &applied(before)));
+    // The workspace grants it the secret afterwards.
+    let mut before = base();
+    before.push(pipeline.clone());
+    let mut snapshot = applied(before);
+    snapshot.heads.get_mut(&pipeline.address()).unwrap().owner = Owner::Project("web".into());
+    let mut after = base();
+    after.push(policy());
+    assert!(open(&desired(after), &snapshot));
+    // The workspace's own word counts.
+    let mut after = base();
+    after.extend([policy(), pipeline]);
+    assert!(!open(&desired(after), &applied(base())));
+}
