@@ -9,7 +9,7 @@ use reactorcide_engine::protocol::frame::{Body, Frame, VERSION};
 use tokio::sync::watch;
 
 /// The most that is read at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 64 << 10;
 
 /// Bytes that are there, and whether there will be more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use reactorcide_engine::protocol::frame::{Body, Frame, StepOutcome, Stream};
@@ -12,8 +13,10 @@ use reactorcide_engine::scheduler::{NodeStatus, Row, RunStatus, Transition};
 use reactorcide_server::{Happening, RunEnd};
 
 use super::lines::{Lines, Source};
-use super::text::{duration, safe, safe_line};
+use super::text::{duration, push_line, safe};
 
+/// So many bytes are written at once.
+const BATCH: usize = 64 << 10;
 /// Prefixes are not padded beyond this.
 const WIDEST: usize = 24;
 /// On a terminal narrower than this, prefixes are not padded at all.
@@ -38,6 +41,11 @@ pub struct Human {
     started: Instant,
     terminal: bool,
     status_shown: bool,
+    /// Whether colours are wanted on standard output, and on standard error.
+    colours_out: bool,
+    colours_err: bool,
+    /// What waits to be written to standard output: many lines at once.
+    out: String,
 }
 
 impl Human {
@@ -54,6 +62,9 @@ impl Human {
             started: Instant::now(),
             terminal,
             status_shown: false,
+            colours_out: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            colours_err: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never,
+            out: String::new(),
         }
     }
 
@@ -65,6 +76,7 @@ impl Human {
             Happening::Progress(job, text) => self.talk(&job, &text),
             Happening::Frames(job, _, frames) => frames.into_iter().for_each(|frame| self.frame(&job, frame)),
         }
+        self.write_out();
         self.show_status();
     }
 
@@ -74,6 +86,7 @@ impl Human {
         if !flushed.is_empty() || self.terminal {
             self.clear_status();
             self.print_all(flushed);
+            self.write_out();
             self.show_status();
         }
     }
@@ -81,9 +94,23 @@ impl Human {
     fn frame(&mut self, job: &str, frame: Frame) {
         match frame.body {
             Body::Log { step, stream, data } => {
+                let prefix = self.prefix(job, stream);
+                if stream == Stream::System {
+                    self.write_out();
+                }
+                let (out, colours) = (&mut self.out, self.colours_out);
                 let source = (job.to_owned(), step, stream);
-                let lines = self.lines.push(&source, &data.bytes(), Instant::now());
-                self.print_all(lines.into_iter().map(|line| (source.clone(), line)).collect());
+                self.lines.push(&source, &data.bytes(), Instant::now(), |line| match stream {
+                    Stream::System => system(&prefix, line, colours),
+                    _ => {
+                        out.push_str(&prefix);
+                        push_line(line, colours, out);
+                        out.push('\n');
+                    }
+                });
+                if self.out.len() > BATCH {
+                    self.write_out();
+                }
             }
             Body::Gap { bytes, reason, .. } => {
                 self.talk(job, &format!("{bytes} bytes of output are missing: {reason}"))
@@ -133,29 +160,40 @@ impl Human {
         }
     }
 
-    fn print_all(&mut self, lines: Vec<(Source, String)>) {
+    fn print_all(&mut self, lines: Vec<(Source, Vec<u8>)>) {
         for ((job, _, stream), line) in lines {
-            let prefix = self.prefix(&job);
-            let line = safe_line(&line);
-            // The job's colours must not leak into what comes after.
-            let reset = if line.contains('\u{1b}') { "\u{1b}[0m" } else { "" };
-            let _ = match stream {
-                Stream::System => writeln!(anstream::stderr().lock(), "{prefix}{DIM}{line}{DIM:#}"),
-                _ => writeln!(anstream::stdout().lock(), "{prefix}{line}{reset}"),
-            };
+            let prefix = self.prefix(&job, stream);
+            if stream == Stream::System {
+                self.write_out();
+                system(&prefix, &line, self.colours_err);
+            } else {
+                self.out.push_str(&prefix);
+                push_line(&line, self.colours_out, &mut self.out);
+                self.out.push('\n');
+            }
+        }
+    }
+
+    /// Writes what waits. It has colours only where they are wanted.
+    fn write_out(&mut self) {
+        if !self.out.is_empty() {
+            let _ = std::io::stdout().lock().write_all(self.out.as_bytes());
+            self.out.clear();
         }
     }
 
     /// Words of our own about a job.
     fn talk(&mut self, job: &str, text: &str) {
-        let prefix = self.prefix(job);
+        self.write_out();
+        let prefix = self.prefix(job, Stream::System);
         let _ = writeln!(anstream::stderr().lock(), "{prefix}{DIM}{}{DIM:#}", safe(text));
     }
 
-    fn prefix(&mut self, job: &str) -> String {
+    fn prefix(&mut self, job: &str, stream: Stream) -> String {
         let next = COLOURS[self.colours.len() % COLOURS.len()];
         let colour = *self.colours.entry(job.to_owned()).or_insert(next);
-        let style = Style::new().fg_color(Some(colour.into()));
+        let has_colours = if stream == Stream::System { self.colours_err } else { self.colours_out };
+        let style = if has_colours { Style::new().fg_color(Some(colour.into())) } else { Style::new() };
         let width = self.width;
         format!("{style}{:<width$} |{style:#} ", safe(job))
     }
@@ -190,6 +228,7 @@ impl Human {
         self.clear_status();
         let rest = self.lines.flush(None);
         self.print_all(rest);
+        self.write_out();
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if let Some(width) = terminal_width() {
@@ -212,6 +251,13 @@ impl Human {
         let _ = writeln!(out, "\n{style}{}{style:#} in {took}", end.status.as_str());
         let _ = write!(out, "{}", if self.terminal { RESET.to_string() } else { String::new() });
     }
+}
+
+/// A line of the runner's own.
+fn system(prefix: &str, line: &[u8], colours: bool) {
+    let mut text = String::new();
+    push_line(line, colours, &mut text);
+    let _ = writeln!(anstream::stderr().lock(), "{prefix}{DIM}{text}{DIM:#}");
 }
 
 fn cells(row: &Row) -> [String; 4] {

@@ -6,8 +6,25 @@ pub fn safe(text: &str) -> String {
     text.chars().map(|c| if is_unsafe(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// A line of a log: colours stay, everything else that a terminal would obey goes or becomes visible.
-pub fn safe_line(line: &str) -> String {
+/// Adds a line of a log to a text: colours stay where they are wanted, everything else that a terminal would obey goes or
+/// becomes visible.
+pub fn push_line(line: &[u8], colours: bool, text: &mut String) {
+    // Nearly every line is plain, and there are many.
+    if line.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t')
+        && let Ok(line) = std::str::from_utf8(line)
+    {
+        text.push_str(line);
+        return;
+    }
+    let safe = safe_line(&String::from_utf8_lossy(line), colours);
+    text.push_str(&safe);
+    // The job's colours must not leak into what comes after.
+    if safe.contains('\u{1b}') {
+        text.push_str("\u{1b}[0m");
+    }
+}
+
+fn safe_line(line: &str, colours: bool) -> String {
     let mut safe = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
@@ -23,7 +40,10 @@ pub fn safe_line(line: &str) -> String {
                         _ => break None,
                     }
                 };
-                if last == Some('m') && sequence.chars().all(|c| c.is_ascii_digit() || c == ';' || c == ':') {
+                if colours
+                    && last == Some('m')
+                    && sequence.chars().all(|c| c.is_ascii_digit() || c == ';' || c == ':')
+                {
                     safe.push_str(&format!("\u{1b}[{sequence}m"));
                 }
             }
@@ -72,7 +92,8 @@ mod tests {
 
     #[test]
     fn colours_stay_and_everything_else_goes() {
-        assert_eq!(safe_line("\u{1b}[1;31mred\u{1b}[0m\r"), "\u{1b}[1;31mred\u{1b}[0m");
+        assert_eq!(safe_line("\u{1b}[1;31mred\u{1b}[0m\r", true), "\u{1b}[1;31mred\u{1b}[0m");
+        assert_eq!(safe_line("\u{1b}[1;31mred\u{1b}[0m\r", false), "red");
         for sequence in [
             "\u{1b}[2J",
             "\u{1b}[1A",
@@ -82,9 +103,22 @@ mod tests {
             "\u{1b}[?25l",
             "\u{1b}[",
         ] {
-            assert_eq!(safe_line(&format!("a{sequence}")), "a", "{sequence:?}");
+            assert_eq!(safe_line(&format!("a{sequence}"), true), "a", "{sequence:?}");
         }
-        assert_eq!(safe_line("bell\u{7} back\u{8}"), "bell\\u{7} back\\u{8}");
+        assert_eq!(safe_line("bell\u{7} back\u{8}", true), "bell\\u{7} back\\u{8}");
+    }
+
+    #[test]
+    fn a_line_of_any_bytes_is_added_and_its_colours_end_with_it() {
+        let pushed = |line: &[u8], colours| {
+            let mut text = String::from("> ");
+            push_line(line, colours, &mut text);
+            text
+        };
+        assert_eq!(pushed(b"plain\ttext", true), "> plain\ttext");
+        assert_eq!(pushed(b"\x1b[31mred", true), "> \u{1b}[31mred\u{1b}[0m");
+        assert_eq!(pushed(b"\x1b[31mred", false), "> red");
+        assert_eq!(pushed(b"\xff\xc3\xa9\x07", true), "> \u{fffd}é\\u{7}");
     }
 
     #[test]
