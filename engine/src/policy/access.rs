@@ -190,3 +190,108 @@ fn fits(grant: &Grant, row: &super::ReachRow) -> bool {
                     || glob_matches(pattern, &row.branch)
             }))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Kind;
+    use crate::plan::tests::resource;
+    use crate::policy::{reach, secrets_of};
+
+    const BRANCHES: [&str; 4] = ["main", "release/1", "next", "feature/x"];
+    const PATTERNS: [&str; 5] = ["main", "release/*", "**", "feature/**", "next"];
+    const TAGS: [&str; 2] = ["v1", "beta"];
+
+    fn circumstances() -> impl Strategy<Value = Value> {
+        let some = |words: &'static [&'static str]| {
+            prop::collection::btree_set(prop::sample::select(words), 0..3).prop_map(|set| json!(set))
+        };
+        (
+            some(&["push", "pull_request", "tag", "manual"]),
+            some(&PATTERNS),
+            some(&["v*", "beta"]),
+            some(&["base", "head", "fork", "unverified"]),
+            some(&["trusted", "deployer"]),
+            some(&["production"]),
+        )
+            .prop_map(|(events, branches, tags, origins, profiles, environments)| {
+                let mut when = json!({});
+                let parts = [
+                    ("events", events),
+                    ("branches", branches),
+                    ("tags", tags),
+                    ("origins", origins),
+                    ("profiles", profiles),
+                    ("environments", environments),
+                ];
+                for (name, value) in parts {
+                    if value.as_array().is_some_and(|items| !items.is_empty()) {
+                        when[name] = value;
+                    }
+                }
+                when
+            })
+    }
+
+    fn world(allow: &[Value], deny: &[Value], profile: &str, deploys: bool) -> Catalog {
+        let grants = |whens: &[Value]| -> Vec<Value> {
+            whens
+                .iter()
+                .map(|when| json!({"secrets": ["key"], "to": {"project": "web"}, "when": when}))
+                .collect()
+        };
+        let mut job = json!({"image": "debian", "command": "x", "secrets": {"K": "key"}, "profile": profile});
+        if deploys {
+            job["deploys_to"] = json!("production");
+        }
+        let triggers = json!([{"event": "push"}, {"event": "pull_request"}, {"event": "tag"}]);
+        let resources = [
+            resource(Kind::Project, "web", json!({})),
+            resource(Kind::Secret, "key", json!({})),
+            resource(Kind::Environment, "production", json!({})),
+            resource(Kind::ExecutionProfile, "deployer", json!({"secrets": "granted"})),
+            resource(Kind::SecretPolicy, "p", json!({"allow": grants(allow), "deny": grants(deny)})),
+            resource(Kind::Pipeline, "web/ci", json!({"triggers": triggers, "jobs": {"a": job}})),
+        ];
+        resources.into_iter().map(|resource| (resource.address(), resource)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// What a plan shows is never less than what a run could get: the table may say too much, but hides nothing.
+        #[test]
+        fn whatever_is_granted_stands_in_the_reach_table(
+            allow in prop::collection::vec(circumstances(), 0..3),
+            deny in prop::collection::vec(circumstances(), 0..2),
+            profile in prop::sample::select(vec!["trusted", "deployer", "untrusted"]),
+            deploys in any::<bool>(),
+            (event, origin) in prop::sample::select(vec![
+                (EventType::Push, Origin::Base), (EventType::Push, Origin::Unverified),
+                (EventType::PullRequest, Origin::Head), (EventType::PullRequest, Origin::Fork),
+                (EventType::Tag, Origin::Base), (EventType::Manual, Origin::Base), (EventType::Manual, Origin::Fork),
+            ]),
+            branch in prop::sample::select(BRANCHES.to_vec()),
+            tag in prop::sample::select(TAGS.to_vec()),
+        ) {
+            let catalog = world(&allow, &deny, profile, deploys);
+            let pipeline: Address = "Pipeline/web/ci".parse().expect("an address");
+            let Some(Spec::Pipeline(spec)) = catalog.get(&pipeline).map(|one| &one.spec) else { unreachable!() };
+            let (branch, tag) = if event == EventType::Tag { ("", tag) } else { (branch, "") };
+            let situation = Situation { event, branch, tag, origin, ceiling: None };
+            let access = secrets_of(&catalog, &pipeline, "a", &spec.jobs["a"], &situation);
+            let is_granted = access.values().any(|one| matches!(one, Access::Granted { .. }));
+            let name = if event == EventType::Tag { tag } else { branch };
+            let is_shown = reach(&catalog).iter().any(|row| {
+                row.event == event && row.origin == origin
+                    && row.branch.split(" ∩ ").all(|pattern| glob_matches(pattern, name))
+            });
+            prop_assert!(!is_granted || is_shown, "{access:?} but {:?}", reach(&catalog));
+            // And under a profile without secrets there is neither.
+            prop_assert!(profile != "untrusted" || !is_granted && !is_shown);
+        }
+    }
+}
