@@ -73,6 +73,13 @@ impl Project {
         self
     }
 
+    /// The same with its state named, so that other configurations can be planned against it too.
+    pub fn with_named_state(mut self) -> Self {
+        let file = self.path().join(".reactorcide-state/state.db");
+        self.state.get_or_insert_with(|| format!("sqlite:{}", file.display()));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -146,7 +146,7 @@ fn who_reaches_what_and_what_an_event_would_do(#[case] place: Place) {
 #[case::sqlite(Place::Sqlite)]
 #[case::postgres(Place::Postgres)]
 fn a_projects_own_repository(#[case] place: Place) {
-    let project = project().at(place);
+    let project = project().at(place).with_named_state();
     let mut session = Transcript::of(&project);
     let policy = "apiVersion: reactorcide/v1\nkind: SecretPolicy\nmetadata: {name: all}\nspec: {}\n";
     let own = pipeline("own", "make")
