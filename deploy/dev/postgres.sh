@@ -62,12 +62,12 @@ start_postgres() {
     fi
     say "starting the PostgreSQL of the tests (log: $data.log)"
     local attempt
-    for attempt in 1 2 3 4 5; do
+    for attempt in {1..20}; do
         if (cd / && as_postgres "$postgres_programs/pg_ctl" start --pgdata "$data" --log "$data.log" --wait --timeout 60 --silent \
-            --options "-k $postgres_sockets -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=200"); then
+            --options "-k $postgres_sockets -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=200" >/dev/null 2>&1); then
             return
         fi
-        [ "$attempt" -eq 5 ] || sleep 1
+        [ "$attempt" -eq 20 ] || sleep 1
     done
     die "the PostgreSQL of the tests does not start; its log: $data.log"
 }
