@@ -139,7 +139,7 @@ pub struct Job {
     pub read_only: bool,
     /// Host devices, as absolute paths below `/dev`. The profile must allow each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(regex(pattern = r"^/dev/[A-Za-z0-9._/-]+$")))]
+    #[schemars(inner(regex(pattern = r"^/dev(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")))]
     pub devices: Vec<String>,
     /// Linux capabilities beyond none, such as `NET_RAW`. The profile must allow each. They serve root alone: the
     /// processes of another user get none.

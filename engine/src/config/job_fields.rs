@@ -46,7 +46,7 @@ pub struct Matrix {
 /// An absolute path in the container where the workspace appears.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Mount(#[schemars(regex(pattern = r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$"))] pub String);
+pub struct Mount(#[schemars(regex(pattern = r"^(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"))] pub String);
 
 impl Default for Mount {
     fn default() -> Self {

@@ -234,11 +234,11 @@ fn pattern_words(pointer: &str, pattern: &str, instance: &Value) -> (String, Str
         ("(Ki|Mi", "a size", "a number with a unit, such as 512Mi or 2Gi"),
         ("+m|[0-9]", "a number of CPUs", "such as 2, 0.5 or 500m"),
         ("(user|team|token)", "a subject", "user:NAME, team:NAME or token:NAME"),
-        ("^/dev/", "a device", "an absolute path below /dev"),
+        ("^/dev(/", "a device", "an absolute path below /dev, without `..`"),
         ("^[A-Z][A-Z_]", "a capability", "such as NET_RAW"),
         ("(root|[0-9]", "a user", "root, 1001 or 1001:1001"),
         ("[0-9a-f]{64}", "a SHA-256 checksum", "64 lower-case hexadecimal digits"),
-        ("^/[A-Za-z0-9", "an absolute path", "such as /job"),
+        (r"^(/\.?[", "an absolute path without `..`", "such as /job"),
     ];
     match known.into_iter().find(|(part, ..)| pattern.contains(part)) {
         Some((_, what, hint)) => (format!("{shown} is not {what}"), hint.to_owned()),

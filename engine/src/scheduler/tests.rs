@@ -352,6 +352,10 @@ fn a_trigger_that_is_refused_fails_the_job_that_asked() {
             json!({"jobs": [{"job_name": "x", "command": "c", "env": {"LD_PRELOAD": "y"}}]}),
             "must not set the variable LD_PRELOAD",
         ),
+        (
+            json!({"jobs": [{"job_name": "x", "command": "c", "for_each": ["y"], "item_var": "LD_PRELOAD"}]}),
+            "must not set the variable LD_PRELOAD",
+        ),
         (json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["x"]}]}), "would wait for itself"),
         (
             json!({"jobs": [{"job_name": "x", "command": "c", "depends_on": ["y"]}, {"job_name": "y", "command": "c", "depends_on": ["x"]}]}),
@@ -441,6 +445,26 @@ fn a_declared_job_that_was_left_out_joins_as_it_is_declared() {
     assert_eq!(run.queued(), ["deploy"], "its own condition stands");
     let assignment = assignment(&run.state, "deploy", 0).expect("a node").expect("a job");
     assert_eq!(assignment.job.environment["K"], "$${secret:x}");
+}
+
+#[test]
+fn a_trigger_does_not_say_where_a_job_with_secrets_sends_them() {
+    for trusted in [
+        json!({"secrets": {"KEY": "deploy/key"}}),
+        json!({"environment": {"URL": "https://u:${secret:deploy/key:token}@h"}}),
+    ] {
+        let spec = json!({"jobs": {"a": job(json!({})), "deploy": job(trusted)}});
+        let mut run = Run::with(spec, |new| {
+            new.selection = Some(Selection { jobs: vec!["a".into()], follow_needs: false });
+        });
+        let wanted = json!({"jobs": [{"job_name": "deploy", "env": {"TARGET": "https://elsewhere"}}]});
+        run.trigger("a", wanted);
+        run.ok("a");
+        assert_eq!(run.state.nodes().len(), 1);
+        let (status, reason) = run.status("a");
+        assert_eq!(status, NodeStatus::Failed);
+        assert!(reason.contains("cannot set its environment"), "{reason}");
+    }
 }
 
 #[test]

@@ -121,6 +121,9 @@ fn node_for(
     if let Some(variable) = wanted.env.keys().find(|variable| is_loader(variable)) {
         return Err(format!("a trigger must not set the variable {variable}"));
     }
+    if let Some(variable) = wanted.item_var.as_deref().filter(|variable| is_loader(variable)) {
+        return Err(format!("a trigger must not set the variable {variable}"));
+    }
     let request = serde_json::to_string(wanted).expect("a request is JSON");
     if let Some(existing) = state.node(name) {
         return match &existing.origin {
@@ -142,6 +145,10 @@ fn node_for(
             return Err(format!(
                 "{name:?} is declared by the pipeline, so a trigger cannot say what it runs"
             ));
+        }
+        // Whoever says what a command's variables are says where it sends what it was trusted with.
+        if !wanted.env.is_empty() && is_trusted_with_something(&declaration.job) {
+            return Err(format!("{name:?} has secrets or deploys, so a trigger cannot set its environment"));
         }
         let here = declaration.job.depends_on.iter().filter(|name| state.by_name.contains_key(*name));
         let depends_on = here.chain(&wanted.depends_on).cloned().collect();
@@ -238,6 +245,11 @@ fn has_no_definition(wanted: &TriggeredJob) -> bool {
         && wanted.command.is_none()
         && wanted.template.is_none()
         && wanted.for_each.is_none()
+}
+
+fn is_trusted_with_something(job: &Job) -> bool {
+    let in_environment = job.environment.values().any(|value| value.contains("${secret:"));
+    !job.secrets.is_empty() || in_environment || job.deploys_to.is_some()
 }
 
 fn is_loader(variable: &str) -> bool {

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Trouble;
-use crate::config::{ExecutionProfileSpec, Job, Network, ProfileSecrets, Resources, RunAs, RunnerMode};
+use crate::config::{
+    DEFAULT_GRACE, ExecutionProfileSpec, Job, Network, ProfileSecrets, Resources, RunAs, RunnerMode,
+};
 use crate::diff::join;
 use crate::glob::Glob;
 use crate::placeholder;
@@ -76,7 +78,7 @@ impl Profile {
             }
         }
         for (index, device) in job.devices.iter().enumerate() {
-            if !matches(&spec.devices, device) {
+            if leads_elsewhere(device) || !matches(&spec.devices, device) {
                 refuse(&format!("/devices/{index}"), format!("the device {device}"), "/spec/devices");
             }
         }
@@ -105,6 +107,13 @@ impl Profile {
         {
             refuse("/timeout", format!("a timeout of {timeout}, more than {most}"), "/spec/max_timeout");
         }
+        // What does not listen goes on for as long: nobody gets that beyond the time that there is.
+        if let Some(most) = spec.max_timeout
+            && job.grace > most.max(DEFAULT_GRACE)
+        {
+            let what = format!("a grace of {}, more than its longest timeout {most}", job.grace);
+            refuse("/grace", what, "/spec/max_timeout");
+        }
         if let (Some(wanted), Some(most)) = (&job.resources, &spec.limits) {
             for (field, what, rule) in beyond(wanted, most) {
                 refuse(field, what, rule);
@@ -127,6 +136,11 @@ pub(crate) struct Excess {
 
 fn matches(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| Glob::new(pattern).is_ok_and(|glob| glob.is_match(text)))
+}
+
+/// Whether a path may mean another one than it says: `/dev/dri/../sda` is of the form `/dev/dri/**`.
+fn leads_elsewhere(path: &str) -> bool {
+    path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 /// Whether an image is named by a whole SHA-256 digest.

@@ -1,7 +1,7 @@
 //! What a job must have in the end, and what it cannot have together, whether it says so itself, its template does,
 //! or a running job asked for it.
 
-use crate::config::{Job, RunnerMode};
+use crate::config::{Job, RunAs, RunnerMode};
 use crate::placeholder;
 
 /// Something that keeps a job from running.
@@ -66,7 +66,34 @@ pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
         let hint = "trace in a job that has no secrets";
         refuse("RC1039", &format!("capabilities/{index}"), None, message, hint);
     }
+    if RESERVED.iter().any(|place| is_at_or_below(&job.mount.0, place)) {
+        let message = "the workspace cannot appear there: that is the kernel's or the runner's";
+        refuse("RC1031", "mount", None, message, "leave it at /job, or name a place of your own");
+    }
+    if job.run_as.as_ref().is_some_and(|run_as| !is_user(run_as)) {
+        let message = "there is no such user id or group id: the highest is 4294967294";
+        refuse("RC1031", "run_as", None, message, "write UID or UID:GID");
+    }
+    if job.timeout.is_some_and(|timeout| timeout.as_millis() == 0) {
+        refuse("RC1031", "timeout", None, "a timeout of nothing leaves no time to run", "write 20m");
+    }
     found
+}
+
+/// Where the workspace would hide what every container needs.
+const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", "/reactorcide-runner"];
+
+fn is_at_or_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The highest number stands for "nobody was named" in system calls.
+fn is_user(run_as: &RunAs) -> bool {
+    match run_as {
+        RunAs::Id(id) => *id < u32::MAX,
+        RunAs::Text(text) if text == "root" => true,
+        RunAs::Text(text) => text.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id < u32::MAX)),
+    }
 }
 
 /// The fields by which a job gets secrets.

@@ -46,6 +46,9 @@ fn capabilities_and_devices_are_those_of_the_profile() {
     let spec = json!({"devices": ["/dev/dri/*"]});
     refused(&spec, json!({"devices": ["/dev/dri/card0", "/dev/kvm"]}), "/devices/1 the device /dev/kvm");
     refused(&spec, json!({"devices": ["/dev/dri/a/b"]}), "/devices/0 the device /dev/dri/a/b");
+    let below = json!({"devices": ["/dev/dri/**"]});
+    allowed(below.clone(), json!({"devices": ["/dev/dri/a/b"]}));
+    refused(&below, json!({"devices": ["/dev/dri/../sda"]}), "/devices/0 the device /dev/dri/../sda");
 }
 
 #[test]
@@ -94,6 +97,13 @@ fn no_more_time_and_no_more_of_the_machine_than_the_profile_says() {
         "/timeout a timeout of 1m1s, more than 1m",
     );
     allowed(json!({"max_timeout": "1m"}), json!({"timeout": "60s"}));
+    refused(
+        &json!({"max_timeout": "1m"}),
+        json!({"grace": "2m"}),
+        "/grace a grace of 2m, more than its longest timeout 1m",
+    );
+    allowed(json!({"max_timeout": "1s"}), json!({}));
+    allowed(json!({}), json!({"grace": "1d"}));
     let limits = json!({"limits": {"cpu": "1", "memory": "1Gi", "disk": "1Gi", "pids": 10}});
     for (field, wanted, words) in [
         ("cpu", json!("1001m"), "cpu 1001m, more than 1"),
