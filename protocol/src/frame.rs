@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::control::Next;
+use crate::query::Query;
 use crate::trigger::TriggerRequest;
 
 pub use codec::{Envelope, encode_log};
@@ -101,6 +103,15 @@ pub enum Body {
         /// What it asks for.
         request: TriggerRequest,
     },
+    /// The job asks something about its run; the answer is a line on the runner's standard input.
+    Query {
+        /// Counts the questions of one attempt.
+        id: u64,
+        /// The question.
+        query: Query,
+    },
+    /// A job that would run next, said for people; it starts nothing.
+    Next(Next),
     /// Sent when nothing else was for a while.
     Heartbeat {},
     /// The last frame: how the job ended, in the runner's eyes.

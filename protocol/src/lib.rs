@@ -4,9 +4,11 @@
 //! The runner depends on no other crate of the workspace, so what is here stays small and does no I/O.
 
 pub mod condition;
+pub mod control;
 pub mod frame;
 pub mod mask;
 pub mod output;
+pub mod query;
 pub mod spec;
 pub mod steps;
 pub mod strict;

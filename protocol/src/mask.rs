@@ -9,6 +9,7 @@
 //! not a fixed delay), so a prompt appears at once; at most the longest form less one byte is held.
 
 mod encodings;
+pub mod names;
 mod search;
 #[cfg(test)]
 mod tests;

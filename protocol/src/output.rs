@@ -113,7 +113,8 @@ fn lines(text: &str) -> Result<BTreeMap<String, Value>, OutputError> {
     Ok(values)
 }
 
-fn is_key(key: &str) -> bool {
+/// Whether a text can be a key.
+pub fn is_key(key: &str) -> bool {
     let mut bytes = key.bytes();
     key.len() <= MAX_KEY_BYTES
         && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')

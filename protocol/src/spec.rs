@@ -49,6 +49,19 @@ pub struct JobSpec {
     /// The caps on what the job may trigger.
     #[serde(default)]
     pub trigger_limits: crate::trigger::Limits,
+    /// Lines of output that begin with this are requests for jobs, and are not shown. Chosen at random for each
+    /// attempt of a job that asks for it; without it no output is ever read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_prefix: Option<Sensitive>,
+    /// Absolute path of a directory with `plugin_*.py` of trusted job code, whose hooks are called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<String>,
+    /// Absolute path of a directory that holds the Python package `runnerlib`, for steps to import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python_path: Option<String>,
+    /// Whether whoever started the runner answers questions on its standard input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answers: bool,
 }
 
 /// What the job runs: a single command, or steps.
@@ -102,6 +115,9 @@ pub struct StepSpec {
     /// How long it may take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether it runs again after it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<StepRetry>,
     /// Where it starts; absolute, or below the job's working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -123,9 +139,52 @@ impl StepSpec {
             condition: Condition::AllSuccess,
             continue_on_error: false,
             timeout_ms: None,
+            retry: None,
             working_dir: None,
             environment: BTreeMap::new(),
         }
+    }
+}
+
+/// When a step that failed runs again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRetry {
+    /// How many times at most, beside the first.
+    pub max: u32,
+    /// The outcomes that count. Empty: every failure but one of configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<crate::frame::JobOutcome>,
+    /// Time before the first, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// Each further wait is this many times the one before.
+    #[serde(default = "one")]
+    pub factor: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// The longest wait before a retry.
+const MAX_RETRY_WAIT_MS: u64 = 3_600_000;
+
+impl StepRetry {
+    /// How long to wait before a step that ran `runs` times and ended so runs again; `None` where it does not.
+    pub fn wait_after(&self, runs: u32, outcome: crate::frame::JobOutcome) -> Option<std::time::Duration> {
+        use crate::frame::JobOutcome;
+        let counts = match outcome {
+            JobOutcome::Succeeded | JobOutcome::Cancelled | JobOutcome::Config => false,
+            _ => self.on.is_empty() || self.on.contains(&outcome),
+        };
+        if !counts || runs > self.max {
+            return None;
+        }
+        let factor =
+            self.factor.clamp(1.0, 10.0).powi(i32::try_from(runs.saturating_sub(1)).unwrap_or(i32::MAX));
+        #[allow(clippy::cast_precision_loss, reason = "a wait need not be exact")]
+        let wait = (self.delay_ms as f64 * factor).min(MAX_RETRY_WAIT_MS as f64);
+        Some(std::time::Duration::from_secs_f64(wait / 1000.0))
     }
 }
 

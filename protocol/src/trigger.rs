@@ -29,6 +29,9 @@ pub struct TriggerRequest {
     /// The jobs.
     #[serde(default)]
     pub jobs: Vec<TriggeredJob>,
+    /// Named groups of jobs and variables. They join the run like `jobs`; [`parse`] puts them there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workflows: Vec<TriggeredWorkflow>,
     /// New values of the run's variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, Value>,
@@ -36,6 +39,58 @@ pub struct TriggerRequest {
 
 fn trigger_job() -> String {
     "trigger_job".to_owned()
+}
+
+/// A group of jobs that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TriggeredWorkflow {
+    /// Its name, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The jobs.
+    #[serde(default)]
+    pub jobs: Vec<TriggeredJob>,
+    /// New values of the run's variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
+}
+
+impl TriggerRequest {
+    /// A request for new values of the run's variables.
+    pub fn of_vars(vars: BTreeMap<String, Value>) -> Self {
+        Self { kind: trigger_job(), operation_id: None, jobs: Vec::new(), workflows: Vec::new(), vars }
+    }
+
+    /// How many jobs it asks for, each item of a `for_each` counted.
+    pub fn count(&self) -> u64 {
+        let grouped = self.workflows.iter().flat_map(|workflow| &workflow.jobs);
+        self.jobs
+            .iter()
+            .chain(grouped)
+            .map(|job| job.for_each.as_ref().map_or(1, |items| items.len() as u64))
+            .sum()
+    }
+
+    /// What is wrong with it by itself, in a sentence. What only the workflow knows is checked by the server.
+    pub fn check(&self) -> Result<(), String> {
+        file::check(self)
+    }
+
+    /// The same request with all groups in `jobs` and `vars`; an error where two say different things.
+    pub fn flattened(mut self) -> Result<Self, String> {
+        for workflow in std::mem::take(&mut self.workflows) {
+            self.jobs.extend(workflow.jobs);
+            for (key, value) in workflow.vars {
+                match self.vars.get(&key) {
+                    Some(other) if *other != value => {
+                        return Err(format!("the variable {key:?} is set to two values"));
+                    }
+                    _ => drop(self.vars.insert(key, value)),
+                }
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// One job that is asked for: either one that the pipeline declares, by name, or an ad-hoc one.

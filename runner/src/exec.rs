@@ -1,15 +1,20 @@
 //! `exec`: one job from its spec to its result.
 
+mod asked;
 mod asking;
 mod environment;
 mod files;
 mod job;
 mod leavings;
 mod memory;
+mod plugins;
+mod prefixed;
 mod processes;
 mod program;
 mod pump;
 mod running;
+mod socket;
+mod vars;
 mod writer;
 
 use std::fs::File;
@@ -19,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender};
 
 use reactorcide_protocol::frame::{Body, JobOutcome, JobResult};
+use reactorcide_protocol::query::Message;
 use reactorcide_protocol::spec::{self, JobSpec};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde::Deserialize;
@@ -30,6 +36,9 @@ use writer::Writer;
 
 /// The longest spec, in bytes.
 const MAX_SPEC_BYTES: u64 = 64 << 20;
+
+/// The longest line that follows the spec, in bytes.
+const MAX_MESSAGE_BYTES: u64 = 16 << 20;
 
 /// What wakes the job's loop.
 pub enum Event {
@@ -43,6 +52,16 @@ pub enum Event {
     Answer(asking::Answered),
     /// The spec was read, or what came instead of it.
     Spec(Box<Result<JobSpec, String>>),
+    /// Whoever started the runner says something.
+    Message(Box<Message>),
+    /// Nothing more will be said to the runner.
+    InputEnded,
+    /// A program in the job asks for something.
+    Request(Box<socket::Asked>),
+    /// A line of output asks for jobs.
+    Printed(Vec<u8>),
+    /// The plugins say something; nothing, where they are gone.
+    Plugins(Option<Box<plugins::Said>>),
 }
 
 /// Reads a spec from standard input, runs it, and ends the process.
@@ -104,7 +123,7 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
 fn await_spec(events: &Sender<Event>, inbox: &Receiver<Event>) -> Option<Result<JobSpec, String>> {
     let events = events.clone();
     let thread = std::thread::Builder::new().name("spec".to_owned());
-    let reading = thread.spawn(move || drop(events.send(Event::Spec(Box::new(read_spec())))));
+    let reading = thread.spawn(move || read_input(&events));
     if let Err(error) = reading {
         return Some(Err(format!("no thread could be started to read the job spec: {error}")));
     }
@@ -117,10 +136,33 @@ fn await_spec(events: &Sender<Event>, inbox: &Receiver<Event>) -> Option<Result<
     }
 }
 
-/// Reads the first line of standard input. What follows, and its end, mean nothing.
-fn read_spec() -> Result<JobSpec, String> {
+/// Reads the spec, and then what whoever started the runner has to say. The end of standard input means nothing
+/// but that no more will be said.
+fn read_input(events: &Sender<Event>) {
+    let mut input = io::BufReader::new(io::stdin().lock());
+    let spec = read_spec(&mut input);
+    if events.send(Event::Spec(Box::new(spec))).is_err() {
+        return;
+    }
+    loop {
+        let mut line = Vec::new();
+        match input.by_ref().take(MAX_MESSAGE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return drop(events.send(Event::InputEnded)),
+            // What is no message of ours is none of our business.
+            Ok(_) => {
+                if let Ok(message) = serde_json::from_slice(&line)
+                    && events.send(Event::Message(Box::new(message))).is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn read_spec(input: &mut impl BufRead) -> Result<JobSpec, String> {
     let mut line = Vec::new();
-    let read = io::BufReader::new(io::stdin().lock().take(MAX_SPEC_BYTES + 1)).read_until(b'\n', &mut line);
+    let read = input.take(MAX_SPEC_BYTES + 1).read_until(b'\n', &mut line);
     read.map_err(|error| format!("the job spec cannot be read: {error}"))?;
     if line.len() as u64 > MAX_SPEC_BYTES {
         return Err(format!("the job spec is longer than {MAX_SPEC_BYTES} bytes"));

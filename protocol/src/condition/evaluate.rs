@@ -231,7 +231,7 @@ impl<'a> Evaluation<'a> {
                     }
                     Ok(Value::Bool(false))
                 }
-                Value::Map(map) => {
+                Value::Map(map) if can_be_key(one) => {
                     self.charge_lookup(two, one)?;
                     Ok(Value::Bool(map.get(one).is_some()))
                 }
@@ -447,6 +447,11 @@ fn short(text: &str) -> String {
 
 fn is_number(value: &Value<'_>) -> bool {
     matches!(value, Value::Int(_) | Value::Double(_))
+}
+
+/// Keys of maps are texts, whole numbers and truth values; asking for another is a mistake and not a no.
+fn can_be_key(value: &Value<'_>) -> bool {
+    matches!(value, Value::String(_) | Value::Int(_) | Value::Bool(_))
 }
 
 fn has_unknown(values: &[Value<'_>]) -> bool {

@@ -19,6 +19,7 @@ fn step(name: &str) -> StepSpec {
         condition: Condition::AllSuccess,
         continue_on_error: false,
         timeout_ms: None,
+        retry: None,
         working_dir: None,
         environment: BTreeMap::new(),
     }

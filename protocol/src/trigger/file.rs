@@ -60,11 +60,8 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<TriggerRequest>, Trigg
         let request =
             TriggerRequest::deserialize(request).map_err(|source| TriggerError::Shape { number, source })?;
         check(&request).map_err(|message| TriggerError::Request { number, message })?;
-        asked += request
-            .jobs
-            .iter()
-            .map(|job| job.for_each.as_ref().map_or(1, |items| items.len() as u64))
-            .sum::<u64>();
+        asked += request.count();
+        let request = request.flattened().map_err(|message| TriggerError::Request { number, message })?;
         read.push(request);
     }
     if asked > u64::from(limits.jobs) {
@@ -73,14 +70,14 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<TriggerRequest>, Trigg
     Ok(read)
 }
 
-fn check(request: &TriggerRequest) -> Result<(), String> {
+pub(super) fn check(request: &TriggerRequest) -> Result<(), String> {
     if request.kind != "trigger_job" {
         return Err(format!("unknown type {:?}, expected \"trigger_job\"", request.kind));
     }
-    if request.jobs.is_empty() && request.vars.is_empty() {
-        return Err("it asks for nothing: `jobs` and `vars` are both empty".to_owned());
+    if request.jobs.is_empty() && request.workflows.is_empty() && request.vars.is_empty() {
+        return Err("it asks for nothing: `jobs`, `workflows` and `vars` are all empty".to_owned());
     }
-    for job in &request.jobs {
+    for job in request.jobs.iter().chain(request.workflows.iter().flat_map(|workflow| &workflow.jobs)) {
         if job.job_name.trim().is_empty() {
             return Err("a job has no name".to_owned());
         }
@@ -105,6 +102,10 @@ mod tests {
     #[case::list(r#"[{"jobs": [{"name": "a"}]}, {"vars": {"x": 1}}]"#, 2)]
     #[case::lines("{\"jobs\": [{\"name\": \"a\"}]}\n{\"jobs\": [{\"name\": \"b\"}]}\n", 2)]
     #[case::nothing("", 0)]
+    #[case::workflows(
+        r#"{"workflows": [{"name": "w", "jobs": [{"name": "a"}], "vars": {"x": 1}}], "vars": {"x": 1}}"#,
+        1
+    )]
     #[case::unknown_field(r#"{"jobs": [{"name": "a", "colour": "red"}], "later": 1}"#, 1)]
     fn accepted(#[case] text: &str, #[case] count: usize) {
         assert_eq!(parse(text.as_bytes(), &Limits::default()).unwrap().len(), count);
@@ -120,6 +121,11 @@ mod tests {
     )]
     #[case("{\"type\": \"x\", \"jobs\": [{\"name\": \"a\"}]}", "request 1: unknown type \"x\"")]
     #[case("{}", "request 1: it asks for nothing")]
+    #[case(
+        "{\"vars\":{\"x\":1},\"workflows\":[{\"vars\":{\"x\":2}}]}",
+        "request 1: the variable \"x\" is set to two values"
+    )]
+    #[case("{\"workflows\":[{\"jobs\":[{\"name\":\"\"}]}]}", "request 1: a job has no name")]
     #[case("3", "request 1 cannot be read: invalid type: integer `3`")]
     #[case("{\"jobs\": [{\"name\": \" \"}]}", "request 1: a job has no name")]
     #[case("{\"jobs\": [{\"name\": \"a\", \"needs\": [\"a\"]}]}", "request 1: job \"a\" depends on itself")]

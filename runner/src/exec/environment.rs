@@ -1,14 +1,18 @@
 //! The environment of steps, and the files that it names.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reactorcide_protocol::control::SOCKET_VARIABLE;
 use reactorcide_protocol::spec::{JobSpec, StepSpec};
 
 /// Variables with this prefix are for the runner itself and never reach a step.
 const INTERNAL: &str = "REACTORCIDE_RUNNER_";
+
+/// Tells steps what a line of output with a request begins with.
+const PREFIX_VARIABLE: &str = "REACTORCIDE_TRIGGER_PREFIX";
 
 /// A directory for the files through which steps and runner talk; removed at the end.
 pub struct Scratch {
@@ -26,26 +30,17 @@ impl Scratch {
             let _ = fs::remove_dir_all(directory);
             fs::create_dir(directory).is_ok()
         });
-        if let Some(directory) = &directory
-            && let Ok(vars) = serde_json::to_vec(&spec.context.vars)
-        {
-            let _ = fs::write(directory.join("vars.json"), vars);
-        }
         Self { directory }
     }
 
-    /// Whether there is a place at all.
-    pub fn exists(&self) -> bool {
-        self.directory.is_some()
+    /// Where it is, if there is one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// Where a step writes its outputs.
     pub fn outputs(&self, index: usize) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| directory.join(format!("output-{index}")))
-    }
-
-    fn vars(&self) -> Option<PathBuf> {
-        self.directory.as_ref().map(|directory| directory.join("vars.json"))
     }
 }
 
@@ -57,13 +52,38 @@ impl Drop for Scratch {
     }
 }
 
-/// The environment of one step, each layer over the one before: the image, the job, its secrets, the step,
-/// and what the runner itself says.
+/// What the runner itself tells its steps.
+pub struct Told {
+    /// Where the socket is.
+    pub socket: Option<PathBuf>,
+    /// Where the run's variables are.
+    pub vars: Option<PathBuf>,
+    /// Where the runner's program is, as steps see it.
+    pub runner: Option<PathBuf>,
+}
+
+/// The environment of the job, each layer over the one before: the image, the job, its secrets, and what the runner
+/// itself says.
+pub fn of_job(spec: &JobSpec, told: &Told) -> BTreeMap<OsString, OsString> {
+    layers(spec, None, None, told)
+}
+
+/// The environment of one step: that of the job with the step's own between the secrets and the runner's words.
 pub fn of_step(
     spec: &JobSpec,
+    named: bool,
     step: &StepSpec,
     outputs: Option<&Path>,
-    scratch: &Scratch,
+    told: &Told,
+) -> BTreeMap<OsString, OsString> {
+    layers(spec, Some((step, named)), outputs, told)
+}
+
+fn layers(
+    spec: &JobSpec,
+    step: Option<(&StepSpec, bool)>,
+    outputs: Option<&Path>,
+    told: &Told,
 ) -> BTreeMap<OsString, OsString> {
     let image =
         std::env::vars_os().filter(|(name, _)| !name.as_encoded_bytes().starts_with(INTERNAL.as_bytes()));
@@ -72,17 +92,44 @@ pub fn of_step(
     let mut set = |name: &str, value: &str| drop(all.insert(name.into(), value.into()));
     spec.environment.iter().for_each(|(name, value)| set(name, value));
     spec.secrets.iter().for_each(|secret| set(&secret.name, secret.value.expose()));
-    step.environment.iter().for_each(|(name, value)| set(name, value));
+    if let Some((step, _)) = step {
+        step.environment.iter().for_each(|(name, value)| set(name, value));
+    }
     set("REACTORCIDE_RUN_ID", &spec.run_id);
     set("REACTORCIDE_JOB", &spec.job);
     set("REACTORCIDE_ATTEMPT", &spec.attempt.to_string());
     set("REACTORCIDE_WORKSPACE", &spec.workspace);
-    if let Some(outputs) = outputs {
-        all.insert("REACTORCIDE_OUTPUT".into(), outputs.into());
-        all.insert("RC_WF_OUTPUT_FILE".into(), outputs.into());
+    if let Some((step, true)) = step {
+        set("REACTORCIDE_STEP", &step.name);
     }
-    if let Some(vars) = scratch.vars() {
-        all.insert("RC_WF_VARS_FILE".into(), vars.into());
+    if let Some(prefix) = &spec.trigger_prefix {
+        set(PREFIX_VARIABLE, prefix.expose());
+    }
+    let paths = [
+        ("REACTORCIDE_OUTPUT", outputs),
+        ("RC_WF_OUTPUT_FILE", outputs),
+        (SOCKET_VARIABLE, told.socket.as_deref()),
+        ("RC_WF_VARS_FILE", told.vars.as_deref()),
+        ("REACTORCIDE_RUNNER", told.runner.as_deref()),
+    ];
+    for (name, path) in paths {
+        match path {
+            Some(path) => drop(all.insert(name.into(), path.into())),
+            // Nobody else's word for it counts.
+            None => drop(all.remove(OsStr::new(name))),
+        }
+    }
+    if let Some(path) = &spec.python_path {
+        let own = all.remove(OsStr::new("PYTHONPATH")).filter(|own| !own.is_empty());
+        let joined = match own {
+            Some(mut own) => {
+                own.push(":");
+                own.push(path);
+                own
+            }
+            None => path.into(),
+        };
+        all.insert("PYTHONPATH".into(), joined);
     }
     all
 }

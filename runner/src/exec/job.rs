@@ -3,24 +3,33 @@
 //! One thread does all of it, so that starting and reaping processes never race. It never waits for the
 //! reader of the frames: that is left to the threads that pump output.
 
+mod answers;
+mod ending;
+mod hooks;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use reactorcide_protocol::frame::{Body, JobOutcome, JobResult, StepOutcome, Stream};
-use reactorcide_protocol::mask::Values;
+use reactorcide_protocol::frame::{Body, JobOutcome, JobResult, Stream};
+use reactorcide_protocol::mask::{Values, names};
 use reactorcide_protocol::spec::{JobSpec, StepSpec, Work};
 use reactorcide_protocol::steps::{Ending, Steps};
 use reactorcide_protocol::trigger;
 use serde_json::{Value, json};
 
-use super::environment::{self, Scratch};
-use super::processes::{self, End};
-use super::pump::Pump;
+use super::asked::AskedFor;
+use super::environment::{self, Scratch, Told};
+use super::plugins::{Phase, Plugins};
+use super::processes;
+use super::pump::{Output, Pump};
 use super::running::{Cause, Running};
+use super::socket::Socket;
+use super::vars::VarsFile;
 use super::writer::Writer;
-use super::{Event, asking, files, leavings, memory, program};
+use super::{Event, asking, memory, program};
 use crate::clock::Moment;
 use crate::exit;
 
@@ -67,6 +76,20 @@ struct Job<'a> {
     ended: serde_json::Map<String, Value>,
     /// Streams that someone still holds open although their step has ended.
     lingering: Vec<Pump>,
+    /// Steps that failed and run again, and when.
+    again: Vec<(usize, Moment)>,
+    /// How often each step was started.
+    runs: BTreeMap<usize, u32>,
+    /// What steps set by the socket.
+    said: BTreeMap<usize, BTreeMap<String, Value>>,
+    asked_for: AskedFor,
+    vars: Option<VarsFile>,
+    queries: answers::Queries,
+    plugins: Option<Plugins>,
+    /// The answer of the plugins to the phase that they were told.
+    heard: hooks::Heard,
+    socket: Option<Socket>,
+    told: Told,
     scratch: Scratch,
     values: Values,
     grace: Duration,
@@ -99,12 +122,13 @@ impl<'a> Job<'a> {
             environment::check(&secret.name, secret.value.expose())?;
         }
         let graph = Steps::new(&steps).map_err(|error| error.to_string())?;
+        mask_by_name(&spec, &steps, &values);
         make_default_directories(&spec);
         // Only what this attempt asks for counts.
         let _ = fs::remove_file(Path::new(&spec.workspace).join(trigger::FILE));
         let deadline = spec.timeout_ms.map(|timeout| Moment::now().after(Duration::from_millis(timeout)));
         let scratch = Scratch::new(&spec);
-        if !scratch.exists() {
+        if scratch.directory().is_none() {
             let workspace = &spec.workspace;
             let temporary = std::env::temp_dir();
             writer.say(
@@ -115,7 +139,33 @@ impl<'a> Job<'a> {
                 ),
             );
         }
+        let vars = scratch
+            .directory()
+            .and_then(|directory| VarsFile::write(directory.join("vars.json"), &spec.context.vars));
+        let socket =
+            scratch.directory().and_then(|directory| match Socket::open(directory, &values, &events) {
+                Ok(socket) => Some(socket),
+                Err(error) => {
+                    writer.say(None, &format!("warning: steps have no REACTORCIDE_SOCKET: {error}"));
+                    None
+                }
+            });
+        let told = Told {
+            socket: socket.as_ref().map(|socket| socket.path.clone()),
+            vars: vars.as_ref().map(|vars| vars.path().to_owned()),
+            runner: std::env::current_exe().ok(),
+        };
         Ok(Self {
+            again: Vec::new(),
+            runs: BTreeMap::new(),
+            said: BTreeMap::new(),
+            asked_for: AskedFor::new(spec.trigger_limits.clone()),
+            vars,
+            queries: answers::Queries::new(spec.answers),
+            plugins: None,
+            heard: hooks::Heard::default(),
+            socket,
+            told,
             scratch,
             grace: Duration::from_millis(spec.grace_ms),
             deadline,
@@ -139,6 +189,16 @@ impl<'a> Job<'a> {
 
     /// The result, and whether the job was stopped before its end.
     fn run(mut self, inbox: &Receiver<Event>) -> (JobResult, bool) {
+        self.start_plugins(inbox);
+        for phase in [
+            Phase::PreValidation,
+            Phase::PostValidation,
+            Phase::PreSourcePrep,
+            Phase::PostSourcePrep,
+            Phase::PreExecution,
+        ] {
+            self.hook(phase, None, inbox);
+        }
         loop {
             self.start_ready();
             if self.graph.is_done() && self.running.is_empty() {
@@ -148,7 +208,14 @@ impl<'a> Job<'a> {
             self.keep_time();
             self.finish_over();
         }
+        let result = self.graph.result();
+        self.hook(Phase::PostExecution, Some(&result), inbox);
+        if result.outcome != JobOutcome::Succeeded {
+            self.hook(Phase::OnError, Some(&result), inbox);
+        }
+        self.hook(Phase::Cleanup, Some(&result), inbox);
         processes::kill_all();
+        self.lingering.extend(self.plugins.take().map(|plugins| plugins.log));
         self.await_lingering(inbox);
         let mut result = self.graph.result();
         if let Err(reason) = self.triggers(&result) {
@@ -157,6 +224,7 @@ impl<'a> Job<'a> {
                 result = config(reason);
             }
         }
+        self.socket = None;
         result.reason = result.reason.map(|reason| self.values.mask_str(&reason));
         (result, self.stops > 0 || self.timed_out)
     }
@@ -227,21 +295,26 @@ impl<'a> Job<'a> {
     fn launch(&mut self, index: usize) {
         let step = &self.steps[index];
         let name = step.name.clone();
-        if self.named {
+        let runs = self.runs.entry(index).or_insert(0);
+        *runs += 1;
+        if self.named && *runs == 1 {
             self.writer.frame(Body::StepStarted { step: name.clone() });
         }
+        self.said.remove(&index);
         let job_directory = Path::new(&self.spec.working_dir);
         let directory = job_directory.join(step.working_dir.as_deref().unwrap_or_default());
         let outputs = self.scratch.outputs(index).filter(|path| fs::write(path, b"").is_ok());
-        let environment = environment::of_step(&self.spec, step, outputs.as_deref(), &self.scratch);
+        let environment = environment::of_step(&self.spec, self.named, step, outputs.as_deref(), &self.told);
         let timeout = step.timeout_ms.map(Duration::from_millis);
         match program::start(step, &directory, &environment) {
             Ok(started) => {
                 let pumps = [(started.stdout, Stream::Stdout), (started.stderr, Stream::Stderr)];
+                let prefix = self.spec.trigger_prefix.as_ref().map(|prefix| prefix.expose().to_owned());
                 let pumps = pumps.map(|(pipe, stream)| {
-                    let (events, step) = (self.events.clone(), self.named.then(|| name.clone()));
-                    let wake = move || drop(events.send(Event::Stream));
-                    Pump::start(pipe, step, stream, &self.values, self.writer.clone(), wake)
+                    // Requests are taken from standard output alone.
+                    let prefix = prefix.clone().filter(|_| stream == Stream::Stdout);
+                    let output = Output { step: self.named.then(|| name.clone()), stream, prefix };
+                    Pump::start(pipe, output, &self.values, self.writer.clone(), self.events.clone())
                 });
                 self.graph.started(&name);
                 match pumps {
@@ -277,11 +350,20 @@ impl<'a> Job<'a> {
     fn listen(&mut self, inbox: &Receiver<Event>) {
         let Ok(first) = inbox.recv_timeout(self.wait()) else { return };
         for event in std::iter::once(first).chain(inbox.try_iter()) {
-            match event {
-                Event::Stop => self.stop(),
-                Event::Child | Event::Stream | Event::Spec(_) => {}
-                Event::Answer(answered) => self.answered(answered),
-            }
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Stop => self.stop(),
+            Event::Child | Event::Stream | Event::Spec(_) => {}
+            Event::Answer(answered) => self.answered(answered),
+            Event::Request(asked) => self.respond(*asked),
+            Event::Printed(line) => self.printed(&line),
+            Event::Message(message) => self.queries.take(*message),
+            Event::InputEnded => self.queries.close(),
+            Event::Plugins(said) => self.heard.take(said),
         }
     }
 
@@ -290,7 +372,8 @@ impl<'a> Job<'a> {
             return DRAIN_TICK;
         }
         let now = Moment::now();
-        let due = self.running.iter().filter_map(Running::due).chain(self.deadline).min();
+        let again = self.again.iter().map(|(_, at)| *at);
+        let due = self.running.iter().filter_map(Running::due).chain(self.deadline).chain(again).min();
         let until_due = due.map_or(TICK, |due| due.since(now));
         until_due.min(TICK).min(HEARTBEAT.saturating_sub(self.writer.silence()))
     }
@@ -310,6 +393,8 @@ impl<'a> Job<'a> {
             self.end_job(JobOutcome::Timeout, reason);
         }
         self.running.iter_mut().for_each(|running| running.tick(now, self.grace));
+        self.start_again(now);
+        self.queries.tick(now);
         if self.writer.silence() >= HEARTBEAT {
             self.writer.frame(Body::Heartbeat {});
         }
@@ -329,6 +414,11 @@ impl<'a> Job<'a> {
         self.writer.say(None, &reason);
         self.graph.stop(JobResult { outcome, exit_code: None, reason: Some(reason) });
         self.running.iter_mut().for_each(|running| running.terminate(Cause::Stopped, self.grace));
+        // What waits for another run has nobody to end it.
+        for (index, _) in std::mem::take(&mut self.again) {
+            let reason = self.graph.result().reason;
+            self.conclude(index, Duration::ZERO, Ending::Cancelled, None, reason);
+        }
     }
 
     fn finish_over(&mut self) {
@@ -343,109 +433,6 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn finish(&mut self, step: Running) {
-        let index = step.index;
-        let subject = self.subject(index);
-        let (code, ended) = match step.end {
-            Some(End::Code(code)) => (Some(code), format!("{subject} exited with code {code}")),
-            Some(End::Signal(signal)) => (None, format!("{subject} was killed by {}", signal_name(signal))),
-            None => (None, format!("{subject} ended")),
-        };
-        let shell_code = match step.end {
-            Some(End::Signal(signal)) => Some(128 + signal),
-            _ => code,
-        };
-        let (ending, reason) = match step.cause {
-            Some(Cause::Stopped) => (Ending::Cancelled, self.graph.result().reason),
-            Some(Cause::Timeout) => {
-                let after = Duration::from_millis(self.steps[index].timeout_ms.unwrap_or_default());
-                let reason = format!("{subject} ran out of time ({after:?})");
-                let result =
-                    JobResult { outcome: JobOutcome::Timeout, exit_code: None, reason: Some(reason.clone()) };
-                (Ending::Failed(result), Some(reason))
-            }
-            None => match self.outputs(&step, code == Some(0)) {
-                Err(reason) => (Ending::Failed(config(reason.clone())), Some(reason)),
-                Ok(()) if code == Some(0) => (Ending::Succeeded, None),
-                Ok(()) => {
-                    let directories = [Path::new(&self.spec.workspace), Path::new(&self.spec.working_dir)];
-                    let full = files::full_device(directories);
-                    let kills = memory::kills();
-                    let (outcome, reason) = if kills > std::mem::replace(&mut self.memory_kills, kills) {
-                        (JobOutcome::Oom, format!("{ended}; the kernel killed a process for lack of memory"))
-                    } else if let Some(full) = full {
-                        (JobOutcome::NoSpace, format!("{ended}; no space is left on {}", full.display()))
-                    } else {
-                        (JobOutcome::Exit, ended)
-                    };
-                    let result = JobResult { outcome, exit_code: shell_code, reason: Some(reason.clone()) };
-                    (Ending::Failed(result), Some(reason))
-                }
-            },
-        };
-        self.conclude(index, step.duration(), ending, code, reason);
-        self.lingering.extend(step.pumps.into_iter().filter(|pump| !pump.ended()));
-    }
-
-    /// Hands the outputs of a step on. What is wrong with them fails a step that would else have succeeded.
-    fn outputs(&mut self, step: &Running, succeeded: bool) -> Result<(), String> {
-        let Some(path) = &step.outputs else { return Ok(()) };
-        match leavings::outputs(path, &self.values) {
-            Ok(values) => {
-                let name = self.steps[step.index].name.clone();
-                self.ended.insert(name, json!({"outputs": values}));
-                if !values.is_empty() {
-                    let step = self.step_name(step.index).map(str::to_owned);
-                    self.writer.frame(Body::Output { step, values });
-                }
-                Ok(())
-            }
-            Err(problem) => {
-                let reason = format!("{}: {problem}", self.subject(step.index));
-                self.writer.say(self.step_name(step.index), &format!("error: {reason}"));
-                if succeeded { Err(reason) } else { Ok(()) }
-            }
-        }
-    }
-
-    fn conclude(
-        &mut self,
-        index: usize,
-        duration: Duration,
-        ending: Ending,
-        exit_code: Option<i32>,
-        reason: Option<String>,
-    ) {
-        let name = self.steps[index].name.clone();
-        let outcome = match &ending {
-            Ending::Succeeded => StepOutcome::Succeeded,
-            Ending::Cancelled => StepOutcome::Cancelled,
-            Ending::Failed(_) => StepOutcome::Failed,
-        };
-        let entry = self.ended.entry(name.clone()).or_insert_with(|| json!({"outputs": {}}));
-        entry["outcome"] = json!(outcome);
-        entry["exit_code"] = json!(exit_code);
-        self.graph.finished(&name, ending);
-        if self.named {
-            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            let reason = reason.map(|reason| self.values.mask_str(&reason));
-            self.writer.frame(Body::StepFinished { step: name, outcome, exit_code, reason, duration_ms });
-        }
-    }
-
-    fn report_skip(&mut self, name: &str, reason: String) {
-        self.ended.insert(
-            name.to_owned(),
-            json!({"outcome": StepOutcome::Skipped, "exit_code": null, "outputs": {}}),
-        );
-        if self.named {
-            let step = name.to_owned();
-            let outcome = StepOutcome::Skipped;
-            let reason = Some(reason);
-            self.writer.frame(Body::StepFinished { step, outcome, exit_code: None, reason, duration_ms: 0 });
-        }
-    }
-
     /// All processes are gone, so the streams end; only a reader that takes nothing can hold them up.
     fn await_lingering(&mut self, inbox: &Receiver<Event>) {
         let begun = Instant::now();
@@ -455,22 +442,12 @@ impl<'a> Job<'a> {
             if self.stops > 1 || begun.elapsed() >= patience {
                 return;
             }
-            if let Ok(Event::Stop) = inbox.recv_timeout(DRAIN_TICK) {
-                self.stops += 1;
+            match inbox.recv_timeout(DRAIN_TICK) {
+                Ok(Event::Stop) => self.stops += 1,
+                Ok(Event::Printed(line)) => self.printed(&line),
+                _ => {}
             }
         }
-    }
-
-    /// Hands on what the job asks for, unless it was stopped or could not be run.
-    fn triggers(&self, result: &JobResult) -> Result<(), String> {
-        if !matches!(result.outcome, JobOutcome::Succeeded | JobOutcome::Exit | JobOutcome::Oom) {
-            return Ok(());
-        }
-        let workspace = PathBuf::from(&self.spec.workspace);
-        for request in leavings::triggers(&workspace, &self.spec.trigger_limits, &self.values)? {
-            self.writer.frame(Body::Trigger { request });
-        }
-        Ok(())
     }
 
     fn subject(&self, index: usize) -> String {
@@ -495,6 +472,21 @@ fn register(spec: &JobSpec) -> Result<Values, String> {
         .map_err(|error| format!("a value to be masked cannot be used: {error}"))
 }
 
+/// Variables whose names say that they are secret, those of the image included, are masked without being asked.
+fn mask_by_name(spec: &JobSpec, steps: &[StepSpec], values: &Values) {
+    let given = spec.environment.iter().chain(steps.iter().flat_map(|step| &step.environment));
+    let given = given.map(|(name, value)| (name.clone(), value.clone()));
+    let image = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let secret: BTreeSet<String> = given
+        .chain(image)
+        .filter(|(name, value)| names::says_secret(name) && names::is_worth_masking(value))
+        .map(|(_, value)| value)
+        .collect();
+    // Each was found fit for it.
+    let _ = values.register_all(&secret);
+}
+
 /// The directories that jobs start in unless they say otherwise are made if they are missing; any other must
 /// be there.
 fn make_default_directories(spec: &JobSpec) {
@@ -509,8 +501,4 @@ fn make_default_directories(spec: &JobSpec) {
 
 fn config(reason: String) -> JobResult {
     JobResult { outcome: JobOutcome::Config, exit_code: None, reason: Some(reason) }
-}
-
-fn signal_name(number: i32) -> String {
-    signal_hook::low_level::signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
 }

@@ -96,6 +96,12 @@ fn shell(directory: &Path, search: &OsString) -> Result<PathBuf, String> {
     })
 }
 
+/// Finds a program by its name in the `PATH` of an environment.
+pub fn find_in_path(name: &str, environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, String> {
+    let search = environment.get(&OsString::from("PATH")).cloned().unwrap_or_else(|| DEFAULT_PATH.into());
+    find(name, Path::new("/"), &search)
+}
+
 /// Finds a program as a shell would.
 fn find(name: &str, directory: &Path, search: &OsString) -> Result<PathBuf, String> {
     if name.is_empty() {

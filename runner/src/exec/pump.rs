@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use std::sync::mpsc::Sender;
+
 use reactorcide_protocol::frame::Stream;
 use reactorcide_protocol::mask::Values;
 
+use super::Event;
+use super::prefixed::Prefixed;
 use super::writer::Writer;
 
 /// What a pipe holds by default, so that one read can take it all.
@@ -30,22 +34,29 @@ struct Progress {
     reads: AtomicU64,
 }
 
+/// Whose output it is, and whether requests may be in it.
+pub struct Output {
+    pub step: Option<String>,
+    pub stream: Stream,
+    /// What lines with requests begin with.
+    pub prefix: Option<String>,
+}
+
 impl Pump {
-    /// Starts the thread. `wake` is called when the stream has ended.
+    /// Starts the thread. Events say what the job asks for in its output, and when that has ended.
     pub fn start(
         pipe: OwnedFd,
-        step: Option<String>,
-        stream: Stream,
+        output: Output,
         values: &Values,
         writer: Writer,
-        wake: impl FnOnce() + Send + 'static,
+        events: Sender<Event>,
     ) -> io::Result<Self> {
         let progress = Arc::new(Progress::default());
         let (shared, values) = (Arc::clone(&progress), values.clone());
         std::thread::Builder::new().name("pump".to_owned()).spawn(move || {
-            run(&File::from(pipe), step.as_deref(), stream, &values, &writer, &shared);
+            run(&File::from(pipe), &output, &values, &writer, &shared, &events);
             shared.ended.store(true, Ordering::Release);
-            wake();
+            let _ = events.send(Event::Stream);
         })?;
         Ok(Self { progress, seen: (0, Instant::now()) })
     }
@@ -73,15 +84,19 @@ impl Pump {
 
 fn run(
     mut pipe: &File,
-    step: Option<&str>,
-    stream: Stream,
+    output: &Output,
     values: &Values,
     writer: &Writer,
     progress: &Progress,
+    events: &Sender<Event>,
 ) {
+    let step = output.step.as_deref();
+    let mut requests = output.prefix.as_deref().filter(|prefix| !prefix.is_empty()).map(Prefixed::new);
     let mut masker = values.stream();
     let mut read = vec![0; READ_BYTES];
+    let mut shown = Vec::new();
     let mut masked = Vec::with_capacity(READ_BYTES);
+    let ask = |line: Vec<u8>| drop(events.send(Event::Printed(line)));
     loop {
         let count = match pipe.read(&mut read) {
             Ok(0) => break,
@@ -91,14 +106,25 @@ fn run(
         };
         progress.busy.store(true, Ordering::Release);
         progress.reads.fetch_add(1, Ordering::AcqRel);
-        masker.push(&read[..count], &mut masked);
+        match &mut requests {
+            Some(requests) => {
+                requests.push(&read[..count], &mut shown).into_iter().for_each(ask);
+                masker.push(&shown, &mut masked);
+                shown.clear();
+            }
+            None => masker.push(&read[..count], &mut masked),
+        }
         let complete = complete_characters(&masked);
-        writer.log(step, stream, &masked[..complete]);
+        writer.log(step, output.stream, &masked[..complete]);
         masked.drain(..complete);
         progress.busy.store(false, Ordering::Release);
     }
+    if let Some(requests) = &mut requests {
+        requests.finish(&mut shown).into_iter().for_each(ask);
+        masker.push(&shown, &mut masked);
+    }
     masker.flush(&mut masked);
-    writer.log(step, stream, &masked);
+    writer.log(step, output.stream, &masked);
 }
 
 /// How many bytes from the start do not end within a UTF-8 character, so that a text that is cut by a read

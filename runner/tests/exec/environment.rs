@@ -19,7 +19,7 @@ fn layers_of_the_environment() {
 
 #[test]
 fn what_is_meant_for_the_runner_stays_there() {
-    let mut job = script("env | grep -c REACTORCIDE_RUNNER || true");
+    let mut job = script("env | grep -c REACTORCIDE_RUNNER_ || true");
     job.image_environment = vec![("REACTORCIDE_RUNNER_X".into(), "1".into())];
     assert_eq!(job.finish().printed(), "0\n");
 }
