@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 
 use crate::protocol::frame::Frame;
+use crate::protocol::query::{Answer, Query};
 use crate::protocol::trigger::TriggerRequest;
 use crate::scheduler::{Assignment, AttemptResult, Millis};
 
@@ -18,6 +19,9 @@ pub trait Coordinator: Send + Sync {
     /// Tells what happened with a lease, in order. A report on a lease that is over changes nothing and is an error.
     /// It may wait for whoever reads it; what must not wait is not sent by it.
     async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), StaleLease>;
+
+    /// Asks about the run, for the job that has the lease.
+    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, StaleLease>;
 
     /// Waits until the attempt is to be stopped more urgently than `already`.
     async fn stop_requested(&self, lease: &LeaseId, already: Urgency) -> Urgency;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::protocol::query::Elsewhere;
 use crate::scheduler::{Millis, RunStatus, Transition};
 use crate::store::StoreError;
 
@@ -21,7 +22,26 @@ pub trait RunStore: Send + Sync {
     async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
     /// The transitions of a run, oldest first.
     async fn transitions(&self, run: &str) -> Result<Vec<Transition>, StoreError>;
+
+    /// Runs of a project's pipelines that go on and have a job of this name queued or running; the newest first.
+    async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
+        let prefix = format!("Pipeline/{}/", project.unwrap_or("-"));
+        let mut active = Vec::new();
+        for run in self.runs(LOOKED_AT).await? {
+            if run.status != RunStatus::Running || !run.pipeline.starts_with(&prefix) {
+                continue;
+            }
+            let last =
+                self.transitions(&run.id).await?.into_iter().rfind(|one| one.node.as_deref() == Some(job));
+            let going_on = last.filter(|last| matches!(last.to.as_str(), "queued" | "running"));
+            active.extend(going_on.map(|last| Elsewhere { run: run.id, state: last.to }));
+        }
+        Ok(active)
+    }
 }
+
+/// How many of the newest runs are looked at for those that go on.
+const LOOKED_AT: u32 = 200;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

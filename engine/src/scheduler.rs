@@ -13,6 +13,7 @@ mod cancel;
 mod event;
 mod finish;
 mod node;
+mod question;
 mod trigger;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use assignment::{Assignment, assignment};
 pub use event::*;
 pub use node::{Node, Origin, Row};
+pub use question::answer;
 
 use crate::workflow::Workflow;
 

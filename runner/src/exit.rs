@@ -4,6 +4,10 @@ use reactorcide_protocol::frame::{JobOutcome, JobResult};
 
 /// Bad arguments, or a spec that cannot be read (EX_USAGE).
 pub const USAGE: u8 = 64;
+/// There is nobody to talk to (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
+/// The runner refused a request (EX_NOPERM).
+pub const REFUSED: u8 = 77;
 /// The job cannot be run as it is configured (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 /// Out of time, as `timeout` has it.

@@ -4,6 +4,7 @@
 //! has to know from its standard input, and never leaves a process behind.
 
 mod cleanup;
+mod client;
 mod clock;
 mod exec;
 mod exit;
@@ -26,13 +27,18 @@ Commands:
 Options:
   --version        Print the version
   --help           Print this
+";
 
-Exit codes of exec: 0 success, otherwise the code of the step that decided; 64 bad spec or usage, 78 the job
-cannot be run as it is configured, 124 out of time, 143 cancelled.
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, otherwise the code of the step that decided; 64 bad spec or usage, 69 no runner to talk
+to, 77 refused by the runner, 78 the job cannot be run as it is configured, 124 out of time, 143 cancelled.
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = client::run(&arguments) {
+        return code;
+    }
     let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
     match words.as_slice() {
         ["exec"] => exec::exec(),
@@ -41,9 +47,9 @@ fn main() -> ExitCode {
             cleanup::cleanup(paths)
         }
         ["--version" | "-V"] => print(&format!("reactorcide-runner {}\n", env!("CARGO_PKG_VERSION"))),
-        ["--help" | "-h" | "help"] => print(HELP),
+        ["--help" | "-h" | "help"] => print(&format!("{HELP}\n{}\n{EXIT_CODES}", client::HELP)),
         _ => {
-            eprintln!("reactorcide-runner: unknown arguments\n\n{HELP}");
+            eprintln!("reactorcide-runner: unknown arguments\n\n{HELP}\n{}\n{EXIT_CODES}", client::HELP);
             exit::USAGE.into()
         }
     }

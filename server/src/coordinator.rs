@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use reactorcide_engine::coordinator::{Coordinator, Lease, LeaseId, Report, StaleLease, Urgency};
 use reactorcide_engine::protocol::frame::Frame;
+use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::scheduler::{Assignment, Event, Millis, NodeName};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 /// What a worker says that is for people alone.
@@ -17,12 +18,21 @@ pub(crate) enum Talk {
     Frames(NodeName, u32, Vec<Frame>),
 }
 
+/// A job's question about its run.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub node: NodeName,
+    pub query: Query,
+    pub answer: oneshot::Sender<Answer>,
+}
+
 /// Hands out the attempts of runs in this process.
 #[derive(Debug)]
 pub struct LocalCoordinator {
     state: Mutex<State>,
     changed: Notify,
     events: mpsc::UnboundedSender<Event>,
+    questions: mpsc::UnboundedSender<Question>,
     /// Bounded: who prints slowly makes the log's follower wait, and nobody else.
     talk: mpsc::Sender<Talk>,
 }
@@ -47,8 +57,12 @@ struct Held {
 }
 
 impl LocalCoordinator {
-    pub(crate) fn new(events: mpsc::UnboundedSender<Event>, talk: mpsc::Sender<Talk>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), events, talk }
+    pub(crate) fn new(
+        events: mpsc::UnboundedSender<Event>,
+        questions: mpsc::UnboundedSender<Question>,
+        talk: mpsc::Sender<Talk>,
+    ) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), events, questions, talk }
     }
 
     pub(crate) fn enqueue(&self, assignment: Assignment, not_before: Option<Millis>, now: Millis) {
@@ -168,6 +182,14 @@ impl Coordinator for LocalCoordinator {
             Report::Frames(frames) => drop(self.talk.send(Talk::Frames(node, attempt, frames)).await),
         }
         Ok(())
+    }
+
+    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, StaleLease> {
+        self.check(lease)?;
+        let (answer, answered) = oneshot::channel();
+        let _ = self.questions.send(Question { node: lease.node.clone(), query, answer });
+        let gone = || Answer::Unavailable { reason: "the run is ending".to_owned() };
+        Ok(answered.await.unwrap_or_else(|_| gone()))
     }
 
     async fn stop_requested(&self, lease: &LeaseId, already: Urgency) -> Urgency {

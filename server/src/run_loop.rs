@@ -6,15 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::coordinator::Urgency;
 use reactorcide_engine::protocol::frame::Frame;
+use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::runs::{RunRecord, RunStore};
 use reactorcide_engine::scheduler::{
-    AttemptResult, Command, Event, Millis, NewRun, NodeName, Row, RunState, RunStatus, Transition,
+    self, AttemptResult, Command, Event, Millis, NewRun, NodeName, Row, RunState, RunStatus, Transition,
     assignment, step,
 };
 use reactorcide_engine::store::StoreError;
 use tokio::sync::mpsc;
 
-use crate::coordinator::{LocalCoordinator, Talk};
+use crate::coordinator::{LocalCoordinator, Question, Talk};
 
 /// Events that are decided on together, in one transaction.
 const BATCH: usize = 256;
@@ -64,7 +65,8 @@ where
 {
     let (events, mut incoming) = mpsc::unbounded_channel();
     let (talk, mut heard) = mpsc::channel(TALK);
-    let coordinator = Arc::new(LocalCoordinator::new(events.clone(), talk));
+    let (questions, mut asked) = mpsc::unbounded_channel();
+    let coordinator = Arc::new(LocalCoordinator::new(events.clone(), questions, talk));
     let workers = tokio::spawn(work(Arc::clone(&coordinator)));
     let id = new.id.clone();
     let event = new.event.get("type").and_then(|kind| kind.as_str()).unwrap_or("manual").to_owned();
@@ -110,6 +112,8 @@ where
             biased;
             Some((reason, force)) = stop.recv() => batch.push(Event::Cancel { reason, force }),
             count = incoming.recv_many(&mut batch, BATCH) => debug_assert!(count > 0, "the driver holds a sender"),
+            // After the events: what a job asks for before it asks about it is known.
+            Some(question) = asked.recv() => driver.answer(question).await,
         }
         transitions = driver.drive(std::mem::take(&mut batch)).await;
     };
@@ -156,6 +160,23 @@ impl Driver {
             self.carry_out(command, now);
         }
         Ok(transitions)
+    }
+
+    /// Answers a job's question: from this run's state, and what is remembered of others.
+    async fn answer(&self, question: Question) {
+        let Question { node, query, answer } = question;
+        let mut said = scheduler::answer(&self.state, &node, &query);
+        if let (Answer::Job(state), Query::Job { name }) = (&mut said, &query) {
+            let project = self.state.workflow.address.project.as_deref();
+            match self.store.active(project, name).await {
+                Ok(active) => {
+                    state.elsewhere = active.into_iter().filter(|one| one.run != self.state.id).collect()
+                }
+                Err(error) => tracing::warn!(%error, "other runs could not be looked at"),
+            }
+            state.running |= !state.elsewhere.is_empty();
+        }
+        let _ = answer.send(said);
     }
 
     fn carry_out(&self, command: Command, now: Millis) {

@@ -10,6 +10,8 @@ use reactorcide_engine::scheduler::Assignment;
 
 /// Where our runner appears in a container.
 pub const RUNNER_PATH: &str = "/reactorcide-runner";
+/// Where the Python package for job code appears in a container.
+pub const PYTHON_PATH: &str = "/reactorcide-python";
 /// The user of a container where the host's is root.
 const UNPRIVILEGED: User = User { uid: 1001, gid: 1001 };
 /// The most processes of a job that names no number: a fork bomb must not take the machine.

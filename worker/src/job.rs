@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use reactorcide_engine::config::{FailureReason, RunnerMode};
 use reactorcide_engine::coordinator::{Lease, LeaseId, Report, Urgency};
 use reactorcide_engine::protocol::mask::Values;
+use reactorcide_engine::protocol::query::{Answer, Message, Query};
 use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{
     Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError,
@@ -20,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::container::{Paths, container_spec, user_of};
 use crate::follow::follow;
 use crate::outcome::{Observed, Stopped, conclude};
-use crate::pump::Pump;
+use crate::pump::{Pump, Wanted};
 use crate::source::CopyError;
 use crate::spec::job_spec;
 use crate::spool::spool;
@@ -266,6 +267,7 @@ impl Attempt {
         let mut urgency = Urgency::None;
         let mut ordinal = 0;
         let mut connected = true;
+        let (answers, mut answered) = mpsc::unbounded_channel();
         let stop = |stopped: Stopped, grace: Duration, observed: &mut Observed| {
             observed.stopped.get_or_insert(stopped);
             let (provider, container) = (Arc::clone(self.provider()), container.clone());
@@ -278,9 +280,15 @@ impl Attempt {
         let ended = loop {
             tokio::select! {
                 chunk = attached.output.next(), if connected => match chunk {
-                    Some(Ok(chunk)) => self.take(pump, &chunk, &mut ordinal).await,
+                    Some(Ok(chunk)) => self.take(pump, &chunk, &mut ordinal, &answers).await,
                     Some(Err(_)) | None => connected = self.reconnect(container, &mut attached, pump).await,
                 },
+                Some(line) = answered.recv() => {
+                    // Who asked has stopped waiting, if the line cannot be written.
+                    if let Some(input) = &mut attached.input {
+                        let _ = input.write_all(&line).await;
+                    }
+                }
                 ended = &mut exit => break ended,
                 wanted = self.worker.coordinator.stop_requested(&self.lease, urgency) => {
                     urgency = wanted;
@@ -305,7 +313,7 @@ impl Attempt {
         };
         let rest = async {
             while connected && let Some(Ok(chunk)) = attached.output.next().await {
-                self.take(pump, &chunk, &mut ordinal).await;
+                self.take(pump, &chunk, &mut ordinal, &answers).await;
             }
         };
         if tokio::time::timeout(DRAIN, rest).await.is_err() {
@@ -319,12 +327,35 @@ impl Attempt {
         }
     }
 
-    async fn take(&self, pump: &mut Pump, chunk: &reactorcide_engine::provider::Chunk, ordinal: &mut u32) {
-        for request in pump.push(chunk) {
-            let report = Report::Triggered { ordinal: *ordinal, request };
-            *ordinal += 1;
-            let _ = self.worker.coordinator.report(&self.lease, report).await;
+    async fn take(
+        &self,
+        pump: &mut Pump,
+        chunk: &reactorcide_engine::provider::Chunk,
+        ordinal: &mut u32,
+        answers: &mpsc::UnboundedSender<Vec<u8>>,
+    ) {
+        for wanted in pump.push(chunk) {
+            match wanted {
+                Wanted::Jobs(request) => {
+                    let report = Report::Triggered { ordinal: *ordinal, request };
+                    *ordinal += 1;
+                    let _ = self.worker.coordinator.report(&self.lease, report).await;
+                }
+                Wanted::Answer(id, query) => self.ask(id, query, answers.clone()),
+            }
         }
+    }
+
+    /// Asks, beside everything else: the log does not wait for the answer.
+    fn ask(&self, id: u64, query: Query, answers: mpsc::UnboundedSender<Vec<u8>>) {
+        let (coordinator, lease) = (Arc::clone(&self.worker.coordinator), self.lease.clone());
+        tokio::spawn(async move {
+            let answer = coordinator.ask(&lease, query).await;
+            let answer = answer.unwrap_or_else(|stale| Answer::Unavailable { reason: stale.to_string() });
+            let mut line = serde_json::to_vec(&Message::Answer { id, answer }).unwrap_or_default();
+            line.push(b'\n');
+            let _ = answers.send(line);
+        });
     }
 
     /// The output ended although the container may not have: attaches again where it has not.

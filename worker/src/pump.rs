@@ -5,11 +5,21 @@ use std::collections::BTreeMap;
 
 use reactorcide_engine::protocol::frame::{Body, Data, Frame, JobResult, MAX_FRAME_BYTES, Stream, VERSION};
 use reactorcide_engine::protocol::mask::{Masker, Values};
+use reactorcide_engine::protocol::query::Query;
 use reactorcide_engine::protocol::trigger::TriggerRequest;
 use reactorcide_engine::provider::Chunk;
 use serde_json::Value;
 
 use crate::spool::SpoolWriter;
+
+/// What a job wants of whoever runs its workflow.
+#[derive(Debug, PartialEq)]
+pub enum Wanted {
+    /// More jobs, or new values of variables.
+    Jobs(TriggerRequest),
+    /// The answer to a question, which has a number.
+    Answer(u64, Query),
+}
 
 /// Sorts what one attempt prints.
 pub struct Pump {
@@ -46,8 +56,8 @@ impl Pump {
         Self { attempt, spool, seq: 0, input, outputs: BTreeMap::new(), result: None }
     }
 
-    /// Takes what was printed; returns what the job asks for.
-    pub fn push(&mut self, chunk: &Chunk) -> Vec<TriggerRequest> {
+    /// Takes what was printed; returns what the job wants.
+    pub fn push(&mut self, chunk: &Chunk) -> Vec<Wanted> {
         let mut requests = Vec::new();
         match &mut self.input {
             Input::Plain { stdout, stderr } => {
@@ -86,14 +96,16 @@ impl Pump {
         requests
     }
 
-    fn frame(&mut self, line: &[u8]) -> Option<TriggerRequest> {
+    fn frame(&mut self, line: &[u8]) -> Option<Wanted> {
         let Ok(frame) = Frame::decode(line) else { return None };
         self.seq = self.seq.max(frame.seq + 1);
         match frame.body {
-            Body::Trigger { request } => return Some(request),
+            Body::Trigger { request } => return Some(Wanted::Jobs(request)),
+            Body::Query { id, query } => return Some(Wanted::Answer(id, query)),
             Body::Output { values, .. } => self.outputs.extend(values),
             Body::Result(result) => self.result = Some(result),
-            Body::Heartbeat {} | Body::Unknown | Body::Started { .. } => {}
+            // What would run next is decided by whoever runs the workflow; the log says it too.
+            Body::Heartbeat {} | Body::Unknown | Body::Started { .. } | Body::Next(_) => {}
             Body::Log { .. } | Body::Gap { .. } | Body::StepStarted { .. } | Body::StepFinished { .. } => {
                 self.spool.write(line);
             }

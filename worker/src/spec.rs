@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reactorcide_engine::config::{CommandLine, Job, Step};
+use reactorcide_engine::config::{CommandLine, FailureReason, Job, Retry, Step};
 use reactorcide_engine::placeholder::{find, finish, unescape};
+use reactorcide_engine::protocol::frame::JobOutcome;
 use reactorcide_engine::protocol::spec::{
-    Command, Context, JobSpec, Secret, Sensitive, StepSpec, VERSION, Work,
+    Command, Context, JobSpec, Secret, Sensitive, StepRetry, StepSpec, VERSION, Work,
 };
 use reactorcide_engine::protocol::trigger::Limits;
 use reactorcide_engine::scheduler::Assignment;
 
-use crate::container::working_dir;
+use crate::container::{PYTHON_PATH, working_dir};
 
 /// Values of secrets, by what a job calls them: `path` or `path:key`.
 #[derive(Debug, Default)]
@@ -97,6 +98,12 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
             ..Context::default()
         },
         trigger_limits: Limits { jobs: allowed.count, depth: allowed.depth, ..Limits::default() },
+        trigger_prefix: allowed
+            .stdout
+            .then(|| Sensitive::new(format!("::reactorcide-{}::", uuid::Uuid::new_v4().simple()))),
+        plugins: job.ci_source.as_ref().map(|_| format!("{}/ci/.reactorcide/plugins", job.mount.0)),
+        python_path: Some(PYTHON_PATH.to_owned()),
+        answers: true,
     })
 }
 
@@ -125,8 +132,26 @@ fn step(step: &Step) -> StepSpec {
         condition: step.condition,
         continue_on_error: step.continue_on_error,
         timeout_ms: step.timeout.map(|timeout| timeout.as_millis()),
+        retry: step.retry.as_ref().map(step_retry),
         working_dir: step.working_dir.as_deref().map(unescape),
         environment: step.environment.iter().map(|(name, value)| (name.clone(), unescape(value))).collect(),
+    }
+}
+
+fn step_retry(retry: &Retry) -> StepRetry {
+    let outcome = |reason: &FailureReason| match reason {
+        FailureReason::Exit => Some(JobOutcome::Exit),
+        FailureReason::Timeout => Some(JobOutcome::Timeout),
+        FailureReason::Oom => Some(JobOutcome::Oom),
+        FailureReason::NoSpace => Some(JobOutcome::NoSpace),
+        // A step does not see the others.
+        _ => None,
+    };
+    StepRetry {
+        max: retry.max,
+        on: retry.on.iter().filter_map(outcome).collect(),
+        delay_ms: retry.delay.as_millis(),
+        factor: retry.factor,
     }
 }
 

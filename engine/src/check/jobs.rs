@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{JobSite, span};
 use crate::circle::circle;
-use crate::config::{Declared, Job, PipelineSpec, Spec, Step};
+use crate::config::{Declared, FailureReason, Job, PipelineSpec, Spec, Step};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
 use crate::placeholder;
@@ -97,6 +97,18 @@ fn steps(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
                 Some(name) => diagnostic.hint(format!("did you mean {name}?")),
                 None => diagnostic,
             });
+        }
+    }
+    for (index, step) in site.job.steps.iter().enumerate() {
+        for (at, reason) in step.retry.iter().flat_map(|retry| &retry.on).enumerate() {
+            let seen =
+                [FailureReason::Exit, FailureReason::Timeout, FailureReason::Oom, FailureReason::NoSpace];
+            if !seen.contains(reason) {
+                let message = format!("the retry of step {:?} names a failure that no step sees", step.name);
+                let span = site.span(&format!("steps/{index}/retry/on/{at}"));
+                let hint = "a step sees exit, timeout, oom and no_space; retry the job for the others";
+                found.push(Diagnostic::error("RC1031", message).at(span).hint(hint));
+            }
         }
     }
     let edges = site.job.steps.iter().map(|step| (step.name.as_str(), step_dependencies(step))).collect();

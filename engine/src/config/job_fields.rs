@@ -250,11 +250,21 @@ pub struct TriggersAllowed {
     /// Images that triggered jobs may run, as globs. Default: all that the profile allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,
+    /// Also take requests from lines of standard output that begin with `$REACTORCIDE_TRIGGER_PREFIX`, which is random
+    /// for each attempt. Without it no output is ever read as a request.
+    #[serde(default, skip_serializing_if = "super::project::is_false")]
+    pub stdout: bool,
 }
 
 impl Default for TriggersAllowed {
     fn default() -> Self {
-        Self { count: default_trigger_count(), depth: default_trigger_depth(), templates: None, images: None }
+        Self {
+            count: default_trigger_count(),
+            depth: default_trigger_depth(),
+            templates: None,
+            images: None,
+            stdout: false,
+        }
     }
 }
 

@@ -45,7 +45,8 @@ pub struct Step {
     /// How long it may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// Whether to run it again after it failed. Not in effect yet: waits for the complete runner.
+    /// Whether to run it again after it failed, in the same container. `on` may name exit, timeout, oom and no_space;
+    /// default: all of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Where it starts: absolute, or below the job's working directory.

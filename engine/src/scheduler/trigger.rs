@@ -237,6 +237,7 @@ fn narrower(caps: &TriggersAllowed, own: Option<&TriggersAllowed>) -> TriggersAl
         depth: caps.depth.min(own.depth),
         templates: caps.templates.clone().or_else(|| own.templates.clone()),
         images: caps.images.clone().or_else(|| own.images.clone()),
+        stdout: own.stdout,
     }
 }
 

@@ -7,6 +7,8 @@ mod masking;
 mod order;
 mod output;
 mod processes;
+mod retrying;
+mod socket;
 mod spec;
 mod stopping;
 mod support;

@@ -106,6 +106,27 @@ impl Runner {
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
     }
 
+    /// The frame that was read last.
+    pub fn last(&self) -> Option<&Frame> {
+        self.frames.last()
+    }
+
+    /// The memory that it has, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+        line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number")
+    }
+
+    /// Closes its standard input and waits for its end.
+    pub fn finish_without_input(self) -> Finished {
+        let Self { child, stdin, stdout, frames } = self;
+        drop(stdin);
+        let (_, stdin) = std::io::pipe().expect("a pipe");
+        let stdin = ChildStdin::from(std::os::fd::OwnedFd::from(stdin));
+        Self { child, stdin, stdout, frames }.finish()
+    }
+
     /// Reads frames until one is as wanted.
     pub fn read_until(&mut self, wanted: impl Fn(&Frame) -> bool) {
         loop {
