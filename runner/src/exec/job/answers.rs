@@ -81,7 +81,7 @@ impl Job<'_> {
                 return self.queries.ask(Query::Job { name }, answer, self.writer);
             }
             Request::Vars => Ok(json!({"ok": true, "vars": self.spec.context.vars})),
-            Request::Job(name) => Ok(self.from_needs(&name)),
+            Request::Job(name) => Ok(self.known_from_needs(&name)),
             Request::Hello => Ok(json!({
                 "ok": true, "v": VERSION, "runner": env!("CARGO_PKG_VERSION"),
                 "run_id": self.spec.run_id, "job": self.spec.job, "attempt": self.spec.attempt,
@@ -200,7 +200,7 @@ impl Job<'_> {
     }
 
     /// What is known of a job where nobody can be asked: what came of those that this one waited for.
-    fn from_needs(&self, name: &str) -> Value {
+    fn known_from_needs(&self, name: &str) -> Value {
         let Some(need) = self.spec.context.needs.get(name) else {
             return unavailable("nobody here knows other jobs: the runner was started by hand");
         };
