@@ -9,6 +9,7 @@ pub mod frame;
 pub mod mask;
 pub mod output;
 pub mod query;
+pub mod settings;
 pub mod spec;
 pub mod steps;
 pub mod strict;

@@ -152,6 +152,7 @@ pub fn random(rng: &mut Rng, oracle: &Oracle, number: &mut u32) -> TriggerReques
         kind: "trigger_job".into(),
         operation_id: rng.bool().then(|| format!("op{}", rng.u8(..4))),
         jobs: Vec::new(),
+        workflows: Vec::new(),
         vars: BTreeMap::new(),
     };
     if rng.u8(..4) == 0 {
