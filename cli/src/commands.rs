@@ -40,6 +40,8 @@ pub enum Command {
     Rollback(rollback::RollbackArgs),
     /// Run a pipeline's jobs in containers on this machine
     Run(Box<run::RunArgs>),
+    /// Run the one job of a file in a container on this machine
+    RunJob(Box<run::RunJobArgs>),
     /// List the runs of this machine, or tell every decision on one and why
     Runs(runs::RunsArgs),
     /// Show what is applied: an overview, one resource, or a saved plan
@@ -74,6 +76,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Reach(arguments) => reach::show(&arguments, settings),
         Command::Explain(arguments) => explain::show(&arguments, settings),
         Command::Run(arguments) => run::run(&arguments, settings),
+        Command::RunJob(arguments) => run::run_job(&arguments, settings),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),
         Command::State(arguments) => state::state(&arguments, settings),

@@ -26,7 +26,7 @@ pub(crate) use whole::{Shortcoming, contradictions, missing};
 
 use crate::address::Address;
 use crate::config::{
-    Catalog, Configuration, Job, JobTemplateSpec, Kind, Parameter, ProjectSpec, Resource, Spec,
+    Catalog, Configuration, Job, JobTemplateSpec, Kind, Parameter, ProjectSpec, Resource, Source, Spec,
 };
 use crate::diff::join;
 
@@ -176,6 +176,17 @@ impl Trouble {
     }
 }
 
+/// The code of a job: its own, or its project's. The event's commit is one of the project's repository; in any other
+/// what counts without a ref is what that repository checks out by itself.
+fn source_of(own: Option<Source>, project: Option<&Source>) -> Option<Source> {
+    let Some(mut own) = own else { return project.cloned() };
+    let is_projects = project.is_some_and(|project| (&project.git, &project.hg) == (&own.git, &own.hg));
+    if own.reference.is_none() && (own.git.is_some() || own.hg.is_some()) && !is_projects {
+        own.reference = Some(own.default_branch.clone().unwrap_or_else(|| "HEAD".to_owned()));
+    }
+    Some(own)
+}
+
 struct Resolver<'a> {
     resources: &'a dyn Resources,
     project: Option<&'a str>,
@@ -204,11 +215,11 @@ impl<'a> Resolver<'a> {
             _ => None,
         };
         let mut job = template::apply(job, &lookup)?;
+        let project = self.project_spec();
+        job.source = source_of(job.source, project.and_then(|project| project.source.as_ref()));
+        job.ci_source = job.ci_source.or_else(|| project?.ci_source.clone());
         refuse(&job)?;
         job.environment = self.environment(&job)?;
-        let project = self.project_spec();
-        job.source = job.source.or_else(|| project?.source.clone());
-        job.ci_source = job.ci_source.or_else(|| project?.ci_source.clone());
         let default = project.and_then(|project| project.default_profile.as_deref());
         let name = job.profile.clone().unwrap_or_else(|| default.unwrap_or(profile::DEFAULT).to_owned());
         let name = name.as_str();

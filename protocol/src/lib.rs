@@ -10,6 +10,7 @@ pub mod mask;
 pub mod output;
 pub mod query;
 pub mod settings;
+pub mod source;
 pub mod spec;
 pub mod steps;
 pub mod strict;

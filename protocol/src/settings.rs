@@ -6,6 +6,7 @@
 mod check;
 mod file;
 mod key;
+pub mod preview;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,8 @@ use reactorcide_engine::scheduler::Assignment;
 pub const RUNNER_PATH: &str = "/reactorcide-runner";
 /// Where the Python package for job code appears in a container.
 pub const PYTHON_PATH: &str = "/reactorcide-python";
+/// Where trusted job code appears, below the workspace.
+pub const CI_DIRECTORY: &str = "ci";
 /// The user of a container where the host's is root.
 const UNPRIVILEGED: User = User { uid: 1001, gid: 1001 };
 /// The most processes of a job that names no number: a fork bomb must not take the machine.
@@ -24,6 +26,10 @@ pub struct Paths {
     pub workspace: PathBuf,
     /// The runner.
     pub runner: PathBuf,
+    /// The Python package for job code, in a directory.
+    pub python: Option<PathBuf>,
+    /// Trusted job code.
+    pub ci: Option<PathBuf>,
 }
 
 /// The container of an assignment. `host` is the user that the worker runs as.
@@ -34,6 +40,12 @@ pub fn container_spec(assignment: &Assignment, owner: &Owner, paths: &Paths, hos
         vec![Mount { source: paths.workspace.clone(), target: job.mount.0.clone(), read_only: false }];
     if !bare {
         mounts.push(Mount { source: paths.runner.clone(), target: RUNNER_PATH.to_owned(), read_only: true });
+        let python = paths.python.iter().map(|path| (path, PYTHON_PATH.to_owned()));
+        mounts.extend(python.map(|(path, target)| Mount { source: path.clone(), target, read_only: true }));
+    }
+    if let Some(ci) = &paths.ci {
+        let target = format!("{}/{CI_DIRECTORY}", job.mount.0);
+        mounts.push(Mount { source: ci.clone(), target, read_only: true });
     }
     let (entrypoint, command) = if bare { bare_command(job) } else { (runner_command(), Some(Vec::new())) };
     let resources = job.resources.unwrap_or_default();
@@ -144,7 +156,7 @@ mod tests {
     const ROOT: User = User { uid: 0, gid: 0 };
 
     fn spec(job: serde_json::Value) -> ContainerSpec {
-        let paths = Paths { workspace: "/w".into(), runner: "/r".into() };
+        let paths = Paths { workspace: "/w".into(), runner: "/r".into(), python: None, ci: None };
         container_spec(&assignment(job), &Owner("o".into()), &paths, ROOT)
     }
 

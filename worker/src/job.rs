@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reactorcide_engine::config::{FailureReason, RunnerMode};
+use reactorcide_engine::config::{FailureReason, Job, RunnerMode, Source};
 use reactorcide_engine::coordinator::{Lease, LeaseId, Report, Urgency};
 use reactorcide_engine::protocol::mask::Values;
 use reactorcide_engine::protocol::query::{Answer, Message, Query};
 use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{
-    Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError,
+    Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError, User,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use crate::container::{Paths, container_spec, user_of};
 use crate::follow::follow;
 use crate::outcome::{Observed, Stopped, conclude};
 use crate::pump::{Pump, Wanted};
-use crate::source::CopyError;
+use crate::source::{Code, Credentials, SourceError, fetch};
 use crate::spec::job_spec;
 use crate::spool::spool;
 use crate::sweep::OwnerLock;
@@ -33,6 +33,8 @@ use crate::workspace::{Workspace, host_user};
 const MARGIN: Duration = Duration::from_secs(5);
 /// How long the rest of the output may take after the container ended.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A fetch that takes longer is told.
+const SLOW_FETCH: Duration = Duration::from_secs(2);
 /// How often disk use is looked at.
 const DISK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -122,9 +124,11 @@ impl Attempt {
     async fn prepare(&self, assignment: &Assignment) -> Result<Prepared, AttemptResult> {
         let settings = &self.worker.settings;
         let job = &assignment.job;
-        let source =
-            settings.source.clone().filter(|_| !job.source.as_ref().is_some_and(|source| source.none));
-        let spec = job_spec(assignment, source.is_some(), &settings.secrets)
+        let has_source = match &job.source {
+            Some(source) => !source.none,
+            None => settings.source.is_some(),
+        };
+        let spec = job_spec(assignment, has_source, &settings.secrets)
             .map_err(|message| failed(FailureReason::Config, message))?;
         let values = spec
             .secrets
@@ -134,8 +138,7 @@ impl Attempt {
         let secrets = Values::new(values.filter(|value| !value.is_empty()))
             .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;
         let host = host_user();
-        let paths = Paths { workspace: self.workspace.clone(), runner: settings.runner.clone() };
-        let mut container = container_spec(assignment, &settings.owner, &paths, host);
+        let mut container = container_spec(assignment, &settings.owner, &self.paths(job), host);
         if job.runner == RunnerMode::None {
             // The job accepts that the engine sees them.
             let secrets =
@@ -143,18 +146,86 @@ impl Attempt {
             container.environment.extend(secrets);
         }
         let user = user_of(job.run_as.as_ref(), host);
-        let path = self.workspace.clone();
-        let workspace =
-            tokio::task::spawn_blocking(move || Workspace::create(&path, source.as_deref(), host, user));
+        let workspace = self.make_workspace(assignment, host, user);
         let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
-        let workspace = match workspace {
-            Ok(workspace) => workspace.map_err(|error| copy_failed(&error))?,
-            Err(error) => {
-                return Err(failed(FailureReason::Source, format!("copying the source broke off: {error}")));
-            }
-        };
+        let workspace = workspace?;
         image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
         Ok(Prepared { workspace, container, spec, secrets })
+    }
+
+    fn paths(&self, job: &Job) -> Paths {
+        let settings = &self.worker.settings;
+        let workspace = Workspace { path: self.workspace.clone() };
+        Paths {
+            ci: job.ci_source.as_ref().filter(|source| !source.none).map(|_| workspace.ci()),
+            workspace: workspace.path,
+            runner: settings.runner.clone(),
+            python: settings.python.clone(),
+        }
+    }
+
+    /// Gets the code and puts it where the job will find it.
+    async fn make_workspace(
+        &self,
+        assignment: &Assignment,
+        host: User,
+        user: User,
+    ) -> Result<Workspace, AttemptResult> {
+        let settings = &self.worker.settings;
+        let job = &assignment.job;
+        let commit = assignment.event["sha"].as_str().filter(|sha| !sha.is_empty());
+        let source = async {
+            match &job.source {
+                Some(source) => self.fetch(source, commit).await,
+                None => Ok(settings.source.clone().map(Code::Local)),
+            }
+        };
+        let ci = async {
+            match (&job.ci_source, &settings.ci) {
+                (None, _) => Ok(None),
+                (Some(source), Some(directory)) if !source.none => Ok(Some(Code::Local(directory.clone()))),
+                (Some(source), _) => self.fetch(source, None).await,
+            }
+        };
+        let (source, ci) = tokio::try_join!(source, ci)?;
+        let path = self.workspace.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            Workspace::create(&path, source.as_ref(), ci.as_ref(), host, user)
+        });
+        match made.await {
+            Ok(made) => made.map_err(|error| source_failed(&error)),
+            Err(error) => {
+                Err(failed(FailureReason::Source, format!("copying the source broke off: {error}")))
+            }
+        }
+    }
+
+    async fn fetch(&self, source: &Source, commit: Option<&str>) -> Result<Option<Code>, AttemptResult> {
+        let settings = &self.worker.settings;
+        let credentials = match &source.credentials {
+            Some(name) => {
+                let value = settings.secrets.get(name).cloned();
+                let missing =
+                    || failed(FailureReason::Config, format!("there is no value for the secret {name:?}"));
+                Some(Credentials::new(value.ok_or_else(missing)?))
+            }
+            None => None,
+        };
+        let fetch = fetch(source, commit, &settings.sources, credentials.as_ref());
+        tokio::pin!(fetch);
+        let fetched = tokio::select! {
+            fetched = &mut fetch => fetched,
+            () = tokio::time::sleep(SLOW_FETCH) => {
+                let _ = self.worker.coordinator.report(&self.lease, Report::Progress("fetching its source".to_owned())).await;
+                fetch.await
+            }
+        };
+        let fetched = fetched.map_err(|error| source_failed(&error))?;
+        if let Some(version) = fetched.as_ref().and_then(Code::version) {
+            let text = format!("its code is at {}", version.get(..12).unwrap_or(version));
+            let _ = self.worker.coordinator.report(&self.lease, Report::Progress(text)).await;
+        }
+        Ok(fetched)
     }
 
     async fn pull(&self, image: &str) -> Result<(), ProviderError> {
@@ -385,8 +456,8 @@ impl Attempt {
     /// Removes what the attempt made. What cannot be removed is said, and found by the next run.
     async fn clean_up(&self, assignment: &Assignment) {
         let settings = &self.worker.settings;
-        let paths = Paths { workspace: self.workspace.clone(), runner: settings.runner.clone() };
-        let container = container_spec(assignment, &settings.owner, &paths, host_user());
+        let container =
+            container_spec(assignment, &settings.owner, &self.paths(&assignment.job), host_user());
         let keep = settings.keep_workspace;
         let workspace = Workspace { path: self.workspace.clone() };
         let remove_workspace =
@@ -458,10 +529,9 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn copy_failed(error: &CopyError) -> AttemptResult {
+fn source_failed(error: &SourceError) -> AttemptResult {
     let reason = if error.is_no_space() { FailureReason::NoSpace } else { FailureReason::Source };
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    AttemptResult { permanent: true, ..failed(reason, format!("{error}{cause}")) }
+    AttemptResult { permanent: error.is_permanent(), ..failed(reason, error.explain()) }
 }
 
 fn mebibytes(bytes: u64) -> String {

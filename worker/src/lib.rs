@@ -14,7 +14,7 @@ mod workspace;
 
 pub use container::{RUNNER_PATH, container_spec};
 pub use outcome::{Observed, conclude};
-pub use source::{CopyError, copy_tree};
-pub use spec::{Secrets, job_spec, secrets_wanted};
+pub use source::{Context as SourceContext, CopyError, Limits as SourceLimits, SourceError, copy_tree};
+pub use spec::{Secrets, credentials_wanted, job_spec, secrets_wanted};
 pub use sweep::{OwnerLock, remove_all, sweep};
 pub use worker::{Settings, Worker};

@@ -1,6 +1,7 @@
 //! From an assignment to the job spec that the runner gets: a function on values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use reactorcide_engine::config::{CommandLine, FailureReason, Job, Retry, Step};
 use reactorcide_engine::placeholder::{find, finish, unescape};
@@ -11,7 +12,7 @@ use reactorcide_engine::protocol::spec::{
 use reactorcide_engine::protocol::trigger::Limits;
 use reactorcide_engine::scheduler::Assignment;
 
-use crate::container::{PYTHON_PATH, working_dir};
+use crate::container::{CI_DIRECTORY, PYTHON_PATH, working_dir};
 
 /// Values of secrets, by what a job calls them: `path` or `path:key`.
 #[derive(Debug, Default)]
@@ -45,6 +46,12 @@ pub fn secrets_wanted(job: &Job) -> BTreeSet<(String, String)> {
         secrets.map(move |placeholder| (variable.clone(), placeholder.name))
     });
     named.chain(in_environment).collect()
+}
+
+/// The secrets that the worker needs to fetch a job's code. The job gets none of them.
+pub fn credentials_wanted(job: &Job) -> BTreeSet<String> {
+    let sources = [&job.source, &job.ci_source].into_iter().flatten();
+    sources.filter_map(|source| source.credentials.clone()).collect()
 }
 
 /// The job spec. The error names a secret that there is no value for.
@@ -101,7 +108,10 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         trigger_prefix: allowed
             .stdout
             .then(|| Sensitive::new(format!("::reactorcide-{}::", uuid::Uuid::new_v4().simple()))),
-        plugins: job.ci_source.as_ref().map(|_| format!("{}/ci/.reactorcide/plugins", job.mount.0)),
+        plugins: job
+            .ci_source
+            .as_ref()
+            .map(|_| format!("{}/{CI_DIRECTORY}/.reactorcide/plugins", job.mount.0)),
         python_path: Some(PYTHON_PATH.to_owned()),
         answers: true,
     })
@@ -110,8 +120,21 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
 fn work(job: &Job) -> Work {
     match &job.command {
         Some(command) => Work::Command(command_of(command)),
+        None if job.steps.is_empty() => Work::Command(Command::Exec(script(job).unwrap_or_default())),
         None => Work::Steps(job.steps.iter().map(step).collect()),
     }
+}
+
+/// The trusted script that a job is where it says nothing itself: by its `#!` line, or by its name.
+fn script(job: &Job) -> Option<Vec<String>> {
+    let path = job.ci_source.as_ref()?.path.as_deref()?;
+    let whole = format!("{}/{CI_DIRECTORY}/{path}", job.mount.0);
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    Some(match extension {
+        Some("py") => vec!["python3".to_owned(), whole],
+        Some("sh") => vec!["sh".to_owned(), "-e".to_owned(), whole],
+        _ => vec![whole],
+    })
 }
 
 fn command_of(command: &CommandLine) -> Command {

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::job;
+use crate::source::Context as SourceContext;
 use crate::spec::Secrets;
 
 /// What a worker needs to know beside the jobs.
@@ -21,8 +22,14 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The runner on the host.
     pub runner: PathBuf,
-    /// The tree that is copied into each workspace as the code under test.
+    /// The Python package for job code, in a directory on the host.
+    pub python: Option<PathBuf>,
+    /// The tree that is copied into the workspace of each job that names no source.
     pub source: Option<PathBuf>,
+    /// A directory that stands for all trusted job code.
+    pub ci: Option<PathBuf>,
+    /// Where fetched code is kept, and what may be fetched.
+    pub sources: SourceContext,
     /// When a registry is asked for images.
     pub pull: PullPolicy,
     /// How long getting an image may take.

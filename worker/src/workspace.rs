@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use reactorcide_engine::provider::User;
 
-use crate::source::{CopyError, copy_tree};
+use crate::source::{Code, SourceError};
 
 /// A workspace on the host.
 #[derive(Debug, Clone)]
@@ -17,26 +17,41 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Makes a workspace for a user, with a copy of the source where there is one.
-    pub fn create(path: &Path, source: Option<&Path>, host: User, user: User) -> Result<Self, CopyError> {
+    /// Makes a workspace for a user, with the code under test in `src` and, beside the workspace, trusted job code.
+    pub fn create(
+        path: &Path,
+        source: Option<&Code>,
+        ci: Option<&Code>,
+        host: User,
+        user: User,
+    ) -> Result<Self, SourceError> {
         let workspace = Self { path: path.to_owned() };
         // A leftover of the same name would be another attempt's.
-        if path.exists() {
-            fs::remove_dir_all(path).map_err(|source| CopyError::Write { path: path.to_owned(), source })?;
+        for path in [path, &workspace.ci()] {
+            remove_tree(path).map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
         }
         let owner = (host.uid == 0).then_some(user);
         workspace.directory("", owner, host, user)?;
         workspace.directory("artifacts", owner, host, user)?;
         if let Some(source) = source {
-            workspace.directory("src", owner, host, user)?;
-            copy_tree(source, &path.join("src"), owner)?;
+            source.put(&path.join("src"), owner)?;
+        }
+        if let Some(ci) = ci {
+            // Where it is mounted, read-only: it lies outside of what the job can write.
+            workspace.directory("ci", owner, host, user)?;
+            ci.put(&workspace.ci(), owner)?;
         }
         Ok(workspace)
     }
 
-    fn directory(&self, name: &str, owner: Option<User>, host: User, user: User) -> Result<(), CopyError> {
+    /// Where trusted job code lies.
+    pub fn ci(&self) -> PathBuf {
+        self.path.with_extension("ci")
+    }
+
+    fn directory(&self, name: &str, owner: Option<User>, host: User, user: User) -> Result<(), SourceError> {
         let path = self.path.join(name);
-        let failed = |source| CopyError::Write { path: path.clone(), source };
+        let failed = |source| SourceError::Io { path: path.clone(), source };
         fs::create_dir_all(&path).map_err(failed)?;
         // Where we may not give it away, everybody must be able to write it: its parent is closed to others.
         let mode = if owner.is_none() && user != host { 0o777 } else { 0o755 };
@@ -49,24 +64,29 @@ impl Workspace {
 
     /// The bytes that it takes on disk. What vanishes while it is counted does not count.
     pub fn disk_usage(&self) -> u64 {
-        let mut pending = vec![self.path.clone()];
-        let mut bytes = 0;
-        while let Some(directory) = pending.pop() {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let Ok(metadata) = entry.metadata() else { continue };
-                bytes += metadata.blocks() * 512;
-                if metadata.is_dir() {
-                    pending.push(entry.path());
-                }
-            }
-        }
-        bytes
+        disk_usage(&self.path)
     }
 
     /// Removes it. Directories that a job made unreadable are made readable first.
     pub fn remove(&self) -> io::Result<()> {
-        remove_tree(&self.path)
+        remove_tree(&self.ci()).and(remove_tree(&self.path))
     }
+}
+
+/// The bytes that a tree takes on disk. What vanishes while it is counted does not count.
+pub fn disk_usage(path: &Path) -> u64 {
+    let mut pending = vec![path.to_owned()];
+    let mut bytes = 0;
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            bytes += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 /// Removes a tree without following links; success where it is gone already.
@@ -108,7 +128,7 @@ mod tests {
         let parent = tempfile::tempdir().expect("a directory");
         let path = parent.path().join("w");
         let me = host_user();
-        let workspace = Workspace::create(&path, None, me, me).expect("made");
+        let workspace = Workspace::create(&path, None, None, me, me).expect("made");
         assert!(path.join("artifacts").is_dir() && !path.join("src").exists());
         fs::create_dir(path.join("locked")).expect("a directory");
         fs::write(path.join("locked/file"), vec![1; 100_000]).expect("a file");

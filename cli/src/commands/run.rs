@@ -1,5 +1,6 @@
 //! `reactorcide run`: runs a pipeline's jobs in containers on this machine, without a server.
 
+mod ad_hoc;
 mod dry_run;
 mod event;
 mod local;
@@ -20,12 +21,15 @@ use crate::exit::{Exit, Failure};
 use crate::settings::{Settings, config_directory_of};
 use crate::{applied, report};
 
+pub use ad_hoc::{RunJobArgs, run_job};
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags are independent")]
 pub struct RunArgs {
     /// The pipeline: NAME, PROJECT/NAME or its address
-    pipeline: String,
+    #[arg(required_unless_present_any = ["image", "job_command"])]
+    pipeline: Option<String>,
     /// Run what the files say instead of what is applied
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
     from_config: Option<PathBuf>,
@@ -49,9 +53,24 @@ pub struct RunArgs {
     /// The tree that is copied into every workspace [default: the directory that holds .reactorcide]
     #[arg(long, value_name = "DIR")]
     source_dir: Option<PathBuf>,
+    /// Check the project's code out at the event's commit instead of copying a tree
+    #[arg(long, conflicts_with = "source_dir")]
+    checkout: bool,
     /// Show what would run, and run nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    job: ad_hoc::JobArgs,
+}
+
+/// Options of everything that runs jobs.
+#[derive(Debug, Args)]
+struct How {
+    /// A directory that stands for all trusted job code
+    #[arg(long, value_name = "DIR")]
+    ci_dir: Option<PathBuf>,
     /// How many jobs at once [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     max_parallel: Option<u16>,
@@ -79,8 +98,17 @@ enum Pull {
 
 /// Runs a pipeline.
 pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let Some(pipeline) = &arguments.pipeline else {
+        let RunArgs { job, secrets, dry_run, how, .. } = arguments;
+        return ad_hoc::run(None, job, secrets, *dry_run, how, settings);
+    };
+    if arguments.job.is_given() {
+        return Err(Failure::new("a pipeline says itself what its jobs are")
+            .hint("leave the pipeline's name out, or the options that describe a job")
+            .exit(Exit::Usage));
+    }
     let catalog = catalog(arguments, settings)?;
-    let address = find(&catalog, &arguments.pipeline)?;
+    let address = find(&catalog, pipeline)?;
     let event = arguments.event.event(&source_directory(arguments, settings));
     if let Some(Spec::Pipeline(spec)) = catalog.get(&address).map(|resource| &resource.spec)
         && let Err(reasons) = starts(spec, &event)
@@ -88,26 +116,23 @@ pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
         report::note(&format!("this event does not start {address}: {}", reasons.join("; ")));
         return Ok(Exit::Success);
     }
-    let workflow = workflow::resolve(&catalog, &address).map_err(|errors| {
+    let mut workflow = workflow::resolve(&catalog, &address).map_err(|errors| {
         let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(messages.join("; "))
     })?;
     let selection = selection(arguments, &workflow)?;
     let inputs = event::inputs(&workflow, &arguments.inputs)?;
     let vars = event::assignments(&arguments.vars, "--var")?;
-    let plan = local::Plan {
-        event: event.to_value(),
-        inputs,
-        vars,
-        selection,
-        source: source_directory(arguments, settings),
-        workflow,
-    };
+    let source = (!arguments.checkout).then(|| source_directory(arguments, settings));
+    if source.is_some() {
+        use_local_tree(&mut workflow, &catalog);
+    }
+    let plan = local::Plan { event: event.to_value(), inputs, vars, selection, source, workflow };
     if arguments.dry_run {
-        return dry_run::show(&plan, arguments.json);
+        return dry_run::show(&plan, arguments.how.json);
     }
     let secrets = secrets::collect(&plan, &catalog, &arguments.secrets)?;
-    local::run(plan, secrets, arguments, settings)
+    local::run(plan, secrets, &arguments.how, settings)
 }
 
 /// What is applied, or what the files say.
@@ -129,6 +154,22 @@ fn catalog(arguments: &RunArgs, settings: &Settings) -> Result<Catalog, Failure>
                 Ok((address.clone(), resource))
             };
             snapshot.heads.iter().map(read).collect()
+        }
+    }
+}
+
+/// Jobs that work on their project's code get the tree that is here.
+fn use_local_tree(workflow: &mut Workflow, catalog: &Catalog) {
+    let project = workflow.address.project.as_deref();
+    let address = project.map(|project| Address::new(Kind::Project, None, project));
+    let source = match address.and_then(|address| catalog.get(&address)).map(|resource| &resource.spec) {
+        Some(Spec::Project(project)) => project.source.clone(),
+        _ => None,
+    };
+    for declaration in workflow.jobs.values_mut() {
+        let is_projects = declaration.job.source == source || declaration.job.source.is_none();
+        if is_projects && !source.as_ref().is_some_and(|source| source.none) {
+            declaration.job.source = None;
         }
     }
 }

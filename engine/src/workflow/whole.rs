@@ -24,7 +24,9 @@ pub(crate) fn missing(job: &Job) -> Vec<Shortcoming> {
     let shortcoming =
         |message, hint| Shortcoming { code: "RC1030", field: String::new(), other: None, message, hint };
     let mut found = Vec::new();
-    if job.command.is_none() && job.steps.is_empty() && job.runner == RunnerMode::Injected {
+    // The trusted code may be the job itself.
+    let has_script = job.ci_source.as_ref().is_some_and(|source| source.path.is_some());
+    if job.command.is_none() && job.steps.is_empty() && job.runner == RunnerMode::Injected && !has_script {
         found.push(shortcoming(
             "there is nothing to run",
             "give it a command, steps or a template that has them",
@@ -34,6 +36,10 @@ pub(crate) fn missing(job: &Job) -> Vec<Shortcoming> {
         found.push(shortcoming("there is no image", "name the container image that it runs in"));
     }
     found
+}
+
+fn leads_outside(path: &str) -> bool {
+    path.starts_with('/') || path.split('/').any(|part| part == "..")
 }
 
 /// What contradicts itself in a job.
@@ -48,6 +54,10 @@ pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
     if job.runner == RunnerMode::None && !job.steps.is_empty() {
         let message = "runner: none has no steps: nothing in the container would run them";
         refuse("RC1032", "runner", Some("steps"), message, "use command");
+    }
+    if job.ci_source.as_ref().and_then(|source| source.path.as_deref()).is_some_and(leads_outside) {
+        let message = "the script would lie outside of the trusted code";
+        refuse("RC1031", "ci_source/path", None, message, "write a path below it, without `..`");
     }
     let secrets = secret_fields(job);
     if job.runner == RunnerMode::None && !job.secrets_visible_to_engine {

@@ -11,12 +11,12 @@ use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{RunEnd, RunError};
-use reactorcide_worker::{OwnerLock, Secrets, Worker, remove_all, sweep};
+use reactorcide_worker::{OwnerLock, Secrets, SourceContext, SourceLimits, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Pull, RunArgs};
+use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
@@ -26,6 +26,8 @@ use crate::{applied, report, runner_binary};
 const PULL_DEADLINE: Duration = Duration::from_secs(600);
 /// Log that may wait on disk for a slow reader, a job.
 const SPOOL_BYTES: u64 = 2 << 30;
+/// Fetched code that is kept, in bytes.
+const KEPT_SOURCES: u64 = 10 << 30;
 /// Happenings that may wait for the terminal.
 const WAITING: usize = 64;
 
@@ -37,7 +39,8 @@ pub struct Plan {
     pub inputs: BTreeMap<String, Value>,
     pub vars: BTreeMap<String, Value>,
     pub selection: Option<Selection>,
-    pub source: PathBuf,
+    /// The tree that stands for the code of jobs that name none.
+    pub source: Option<PathBuf>,
 }
 
 impl Plan {
@@ -72,23 +75,25 @@ impl Plan {
 }
 
 /// Runs a plan to its end.
-pub fn run(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
-    if !plan.source.is_dir() {
-        return Err(Failure::new(format!("the source {} is not a directory", plan.source.display()))
-            .hint("name one with --source-dir"));
+pub fn run(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
+    for (directory, option) in [(&plan.source, "--source-dir"), (&how.ci_dir, "--ci-dir")] {
+        if let Some(directory) = directory.as_ref().filter(|directory| !directory.is_dir()) {
+            return Err(Failure::new(format!("the source {} is not a directory", directory.display()))
+                .hint(format!("name one with {option}")));
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-    let exit = runtime.block_on(go(plan, secrets, arguments, settings));
+    let exit = runtime.block_on(go(plan, secrets, how, settings));
     // A task that still waits for a terminal or an engine must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
 }
 
-async fn go(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
+async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
     let runs = applied::create(settings, applied::LOCK_TIMEOUT).await?.state.runs();
     let directory = absolute(&settings.state_directory())?;
@@ -104,22 +109,25 @@ async fn go(plan: Plan, secrets: Secrets, arguments: &RunArgs, settings: &Settin
     let worker = reactorcide_worker::Settings {
         owner: lock.owner.clone(),
         runner,
-        source: Some(absolute(&plan.source)?),
-        pull: match arguments.pull {
+        python: None,
+        source: plan.source.as_deref().map(absolute).transpose()?,
+        ci: how.ci_dir.as_deref().map(absolute).transpose()?,
+        sources: sources(&directory)?,
+        pull: match how.pull {
             Pull::Always => PullPolicy::Always,
             Pull::Missing => PullPolicy::IfMissing,
             Pull::Never => PullPolicy::Never,
         },
         pull_deadline: PULL_DEADLINE,
         secrets: Arc::new(secrets),
-        keep_workspace: arguments.keep_workspace,
-        slots: arguments.max_parallel.map_or_else(processors, usize::from),
+        keep_workspace: how.keep_workspace,
+        slots: how.max_parallel.map_or_else(processors, usize::from),
         spool_bytes: SPOOL_BYTES,
         directory: directory.clone(),
     };
-    let ended = watched(plan, id, &provider, worker, runs, arguments).await;
+    let ended = watched(plan, id, &provider, worker, runs, how).await;
     let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
-    if arguments.keep_workspace {
+    if how.keep_workspace {
         report::note(&format!("the workspaces are in {}", workspaces.display()));
     } else {
         let _ = std::fs::remove_dir_all(&workspaces);
@@ -149,14 +157,14 @@ async fn watched(
     provider: &Arc<dyn Provider>,
     worker: reactorcide_worker::Settings,
     runs: Arc<dyn RunStore>,
-    arguments: &RunArgs,
+    how: &How,
 ) -> Result<RunEnd, RunError> {
-    let style = if arguments.json { Style::Json } else { Style::Human };
+    let style = if how.json { Style::Json } else { Style::Human };
     let printer = Printer::new(style, &id, plan.workflow.jobs.keys().map(String::as_str));
     let (show, happenings) = mpsc::channel(WAITING);
     let printing = tokio::spawn(printer.print(happenings));
     let (stop, stops) = mpsc::unbounded_channel();
-    let signals = tokio::spawn(pass_signals(stop, arguments.json));
+    let signals = tokio::spawn(pass_signals(stop, how.json));
     let provider = Arc::clone(provider);
     let new = NewRun {
         id,
@@ -205,6 +213,14 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
         _ = interrupt.recv() => "Ctrl-C",
         _ = terminate.recv() => "a request to terminate",
     }
+}
+
+/// Fetched code is kept beside the state. This is somebody's own machine, with their own SSH keys and paths.
+fn sources(directory: &std::path::Path) -> Result<SourceContext, Failure> {
+    let opened = SourceContext::open(&directory.join("sources"), KEPT_SOURCES, SourceLimits::default());
+    let mut context = opened.map_err(|error| Failure::new(error.explain()))?;
+    (context.allow_local, context.personal) = (true, true);
+    Ok(context)
 }
 
 async fn install(directory: PathBuf) -> Result<PathBuf, Failure> {

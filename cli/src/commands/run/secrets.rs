@@ -7,7 +7,7 @@ use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Kind, ProfileSecrets, RunnerMode, SecretSource, Spec};
 use reactorcide_engine::protocol::mask;
 use reactorcide_engine::protocol::spec::Sensitive;
-use reactorcide_worker::{Secrets, secrets_wanted};
+use reactorcide_worker::{Secrets, credentials_wanted, secrets_wanted};
 
 use super::event::split;
 use super::local::Plan;
@@ -37,7 +37,8 @@ pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secre
             ))
             .exit(Exit::NotAccepted));
         }
-        for (variable, secret) in wanted {
+        let credentials = credentials_wanted(&declaration.job).into_iter();
+        for (variable, secret) in wanted.into_iter().chain(credentials.map(|name| (name.clone(), name))) {
             if find(&values, &secret).is_some() {
                 continue;
             }
@@ -69,7 +70,7 @@ fn find<'a>(values: &'a BTreeMap<String, Sensitive>, secret: &str) -> Option<&'a
     values.get(secret).or_else(|| values.get(secret.split_once(':')?.0))
 }
 
-fn given(pairs: &[String]) -> Result<BTreeMap<String, Sensitive>, Failure> {
+pub fn given(pairs: &[String]) -> Result<BTreeMap<String, Sensitive>, Failure> {
     pairs
         .iter()
         .map(|pair| {
@@ -102,14 +103,14 @@ fn declared(plan: &Plan, catalog: &Catalog, secret: &str) -> Result<Option<Sensi
     }
 }
 
-fn from_environment(name: &str, variable: &str) -> Result<Sensitive, Failure> {
+pub fn from_environment(name: &str, variable: &str) -> Result<Sensitive, Failure> {
     std::env::var(variable).map(Sensitive::new).map_err(|_| {
         Failure::new(format!("the secret {name:?} comes from the variable {variable}, which is not set"))
     })
 }
 
 /// One line break at the end belongs to the file, not to the value.
-fn from_file(name: &str, path: &str) -> Result<Sensitive, Failure> {
+pub fn from_file(name: &str, path: &str) -> Result<Sensitive, Failure> {
     let text = std::fs::read_to_string(Path::new(path))
         .map_err(|error| Failure::new(format!("the secret {name:?} cannot be read from {path}: {error}")))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
