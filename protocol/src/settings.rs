@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::mask::names;
 
-pub use check::{Problem, SourceKind, SourceSettings, inside};
+pub use check::{Problem, SourceKind, SourceSettings, inside, time};
 pub use file::{FileError, parse as parse_file};
 pub use key::{KEYS, Key, key};
 
@@ -151,6 +151,11 @@ impl Settings {
             }
         }
         settings
+    }
+
+    /// What counts where nobody says anything.
+    pub fn set_default(&mut self, name: &str, value: String) {
+        self.values.insert(name.to_owned(), Setting { value: value.into(), origin: Origin::Default });
     }
 
     /// A value and where it came from.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::exit;
 
-pub use commands::HELP;
+pub use commands::{HELP, format_of};
 
 /// Why a command did not do what it was told.
 pub enum Trouble {

@@ -64,6 +64,11 @@ pub enum Event {
     Plugins(Option<Box<plugins::Said>>),
 }
 
+/// Reads a file that a job may have written: no link, a regular file, up to a limit.
+pub fn read_left_behind(path: &std::path::Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
+    files::read(path, limit)
+}
+
 /// Reads a spec from standard input, runs it, and ends the process.
 pub fn exec() -> ExitCode {
     // Before any secret is read: no process of the job may look into this one.

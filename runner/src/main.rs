@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod exec;
 mod exit;
+mod local;
 mod when;
 
 use std::ffi::OsString;
@@ -22,7 +23,6 @@ Usage: reactorcide-runner <COMMAND>
 Commands:
   exec             Read a job spec, one line of JSON, from standard input, run it, and write frames to
                    standard output
-  cleanup PATH...  Remove what is in these directories, following no symbolic link
   when             Evaluate a condition; used by exec
 Options:
   --version        Print the version
@@ -39,17 +39,23 @@ fn main() -> ExitCode {
     if let Some(code) = client::run(&arguments) {
         return code;
     }
+    if let Some(code) = local::run(&arguments) {
+        return code;
+    }
     let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
     match words.as_slice() {
         ["exec"] => exec::exec(),
         ["when"] => when::child(),
-        ["cleanup", paths @ ..] if !paths.is_empty() && words.len() == arguments.len() => {
-            cleanup::cleanup(paths)
-        }
         ["--version" | "-V"] => print(&format!("reactorcide-runner {}\n", env!("CARGO_PKG_VERSION"))),
-        ["--help" | "-h" | "help"] => print(&format!("{HELP}\n{}\n{EXIT_CODES}", client::HELP)),
+        ["--help" | "-h" | "help"] => {
+            print(&format!("{HELP}\n{}\n{}\n{EXIT_CODES}", client::HELP, local::HELP))
+        }
         _ => {
-            eprintln!("reactorcide-runner: unknown arguments\n\n{HELP}\n{}\n{EXIT_CODES}", client::HELP);
+            eprintln!(
+                "reactorcide-runner: unknown arguments\n\n{HELP}\n{}\n{}\n{EXIT_CODES}",
+                client::HELP,
+                local::HELP
+            );
             exit::USAGE.into()
         }
     }

@@ -159,25 +159,7 @@ impl Settings {
 
     /// How long it may take: seconds, or a number with `s`, `m` or `h`.
     pub fn timeout(&self) -> Result<Option<Duration>, String> {
-        let Some(text) = self.text("timeout").map(str::trim).filter(|text| !text.is_empty()) else {
-            return Ok(None);
-        };
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let unit = match unit {
-            "" | "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => 0,
-        };
-        match number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(unit))
-            .filter(|seconds| *seconds > 0)
-        {
-            Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            None => Err(format!("{text:?} is not a time: write seconds, or 90s, 20m, 1h")),
-        }
+        time(self.text("timeout"))
     }
 
     fn place(&self, key: &str, path: &str) -> Result<(), String> {
@@ -199,6 +181,12 @@ pub fn inside(directory: &str, path: &str) -> Result<String, String> {
     if path.is_empty() || path.contains('\0') || has_parent(path) {
         return Err(format!("{path:?} is not a path inside {directory}"));
     }
+    // `/job` is the workspace, wherever that is.
+    let path = match path.strip_prefix("/job") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{directory}{rest}"),
+        _ => path.to_owned(),
+    };
+    let path = path.as_str();
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
     let whole = whole.trim_end_matches('/').to_owned();
     if whole == directory || whole.starts_with(&format!("{directory}/")) {
@@ -210,4 +198,25 @@ pub fn inside(directory: &str, path: &str) -> Result<String, String> {
 
 fn has_parent(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
+}
+
+/// How long something may take: seconds, or a number with `s`, `m` or `h`.
+pub fn time(text: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|seconds| *seconds > 0)
+    {
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        None => Err(format!("{text:?} is not a time: write seconds, or 90s, 20m, 1h")),
+    }
 }

@@ -136,6 +136,18 @@ fn a_file_of_variables_fills_what_was_not_said() {
 }
 
 #[test]
+fn the_workspace_may_lie_elsewhere() {
+    let settings = Settings::resolve([arguments(&[
+        ("job-command", "x"),
+        ("job-dir", "/tmp/w"),
+        ("code-dir", "/job/src/sub"),
+    ])]);
+    assert_eq!(settings.problems(), []);
+    assert_eq!(settings.code_dir(), "/tmp/w/src/sub");
+    assert!(inside("/tmp/w", "/jobs/x").is_err());
+}
+
+#[test]
 fn passwords_in_addresses_are_not_shown() {
     assert_eq!(without_password("https://me:s3cret@host/x@y"), "https://***@host/x@y");
     assert_eq!(without_password("https://git@host/x"), "https://git@host/x");
