@@ -1,4 +1,5 @@
-//! Builds the static runner that goes into job containers, so that the `reactorcide` binary carries it.
+//! Builds the static runner that goes into job containers, so that the `reactorcide` binary carries it, and lists the
+//! files of the Python package for job code, which it carries too.
 //!
 //! The runner is its own build: another profile, statically linked, and with a target directory of its own
 //! (`target/runner-static`), since the directory of the build that runs this script is locked. A build of the
@@ -21,6 +22,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     let out = variable("OUT_DIR");
+    list_python_package(&root.join("runner/python/src/runnerlib"), &out);
     let built = match env::var_os(OVERRIDE) {
         Some(path) => {
             println!("cargo::rerun-if-changed={}", Path::new(&path).display());
@@ -30,6 +32,23 @@ fn main() {
     };
     fs::copy(&built, out.join("reactorcide-runner"))
         .unwrap_or_else(|error| panic!("{} cannot be copied: {error}", built.display()));
+}
+
+/// Writes down the files of the Python package, to be included.
+fn list_python_package(package: &Path, out: &Path) {
+    println!("cargo::rerun-if-changed={}", package.display());
+    let entries = fs::read_dir(package).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "py"));
+    files.sort();
+    let mut text = "/// The files of the package.\nconst FILES: &[(&str, &[u8])] = &[\n".to_owned();
+    for path in files {
+        let path = path.canonicalize().expect("a file that was just listed");
+        let name = path.file_name().expect("a name").to_string_lossy();
+        text.push_str(&format!("    ({name:?}, include_bytes!({:?})),\n", path.display().to_string()));
+    }
+    text.push_str("];\n");
+    fs::write(out.join("python_package.rs"), text).expect("the output directory can be written");
 }
 
 fn build(root: &Path, directory: &Path) -> PathBuf {

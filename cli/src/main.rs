@@ -7,6 +7,7 @@ mod config_files;
 mod exit;
 mod output;
 mod plan_cache;
+mod python_package;
 mod report;
 mod runner_binary;
 mod settings;

@@ -8,7 +8,10 @@ needed=(
     make:make
     git:git
     pkg-config:pkg-config
-    python3:python3-minimal
+    /usr/bin/python3:python3
+    /usr/lib/python3/dist-packages/pytest:python3-pytest
+    hg:mercurial
+    svn:subversion
     busybox:busybox-static
     docker-registry:docker-registry
     strace:strace

@@ -20,7 +20,7 @@ use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
-use crate::{applied, report, runner_binary};
+use crate::{applied, python_package, report, runner_binary};
 
 /// How long getting an image may take.
 const PULL_DEADLINE: Duration = Duration::from_secs(600);
@@ -97,9 +97,9 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
     let runs = applied::create(settings, applied::LOCK_TIMEOUT).await?.state.runs();
     let directory = absolute(&settings.state_directory())?;
-    let (engine, runner) = tokio::join!(provider.info(), install(directory.clone()));
+    let (engine, installed) = tokio::join!(provider.info(), install(directory.clone()));
     engine.map_err(provider_failure)?;
-    let runner = runner?;
+    let (runner, python) = installed?;
     if sweep(&directory, provider.as_ref()).await.map_err(provider_failure)? > 0 {
         report::note("removed what an earlier run that was killed had left behind");
     }
@@ -109,7 +109,7 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     let worker = reactorcide_worker::Settings {
         owner: lock.owner.clone(),
         runner,
-        python: None,
+        python: Some(python),
         source: plan.source.as_deref().map(absolute).transpose()?,
         ci: how.ci_dir.as_deref().map(absolute).transpose()?,
         sources: sources(&directory)?,
@@ -223,14 +223,14 @@ fn sources(directory: &std::path::Path) -> Result<SourceContext, Failure> {
     Ok(context)
 }
 
-async fn install(directory: PathBuf) -> Result<PathBuf, Failure> {
+async fn install(directory: PathBuf) -> Result<(PathBuf, PathBuf), Failure> {
     let target = directory.join("runner");
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(format!("the runner cannot be put into {}: {error}", directory.display()))
     };
     let made = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&target)?;
-        runner_binary::install(&target)
+        Ok::<_, std::io::Error>((runner_binary::install(&target)?, python_package::install(&target)?))
     });
     made.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }
