@@ -4,6 +4,7 @@ mod commands;
 mod crashes;
 mod docker;
 mod fields;
+mod jobcode;
 mod layers;
 mod run;
 mod terminal;

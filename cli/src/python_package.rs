@@ -52,7 +52,8 @@ fn open_to_all(directory: &Path) -> io::Result<()> {
 }
 
 fn is_there(path: &Path, bytes: &[u8]) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes.len() as u64)
+    fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes.len() as u64)
         && fs::read(path).is_ok_and(|found| found == bytes)
 }
 
@@ -64,7 +65,9 @@ mod tests {
     fn it_is_installed_once_and_repaired() {
         let directory = tempfile::tempdir().unwrap();
         let path = install(directory.path()).unwrap();
-        assert!(path.join("runnerlib/__init__.py").is_file() && path.join("runnerlib/plugin_host.py").is_file());
+        assert!(
+            path.join("runnerlib/__init__.py").is_file() && path.join("runnerlib/plugin_host.py").is_file()
+        );
         assert_eq!(install(directory.path()).unwrap(), path);
         fs::remove_file(path.join("runnerlib/git.py")).unwrap();
         install(directory.path()).unwrap();

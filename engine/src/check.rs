@@ -16,7 +16,7 @@ pub use scope::scope;
 use std::collections::BTreeSet;
 
 use crate::address::Address;
-use crate::config::{Configuration, Declared, Job, Spec};
+use crate::config::{Configuration, Declared, Job, Kind, Spec};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
 use crate::workflow;
@@ -29,8 +29,9 @@ pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<D
         values::check(declared, &mut found);
         parameters::check(configuration, declared, &mut found);
         repeated::check(declared, &mut found);
+        let has_script = project_has_script(configuration, declared);
         for site in job_sites(declared) {
-            jobs::check(&site, &mut found);
+            jobs::check(&site, has_script, &mut found);
             matrix::check(&site, &mut found);
             expressions::check(&site, &mut found);
         }
@@ -45,6 +46,17 @@ pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<D
         found.extend(resolved(configuration));
     }
     found
+}
+
+/// Whether the trusted code of its project names the script that a job is which says nothing itself.
+fn project_has_script(configuration: &Configuration, declared: &Declared) -> bool {
+    let name = declared.resource.metadata.project.as_deref();
+    let address = name.map(|name| Address::new(Kind::Project, None, name));
+    let project = address.and_then(|address| configuration.resources.get(&address));
+    match project.map(|project| &project.resource.spec) {
+        Some(Spec::Project(spec)) => spec.ci_source.as_ref().is_some_and(|source| source.path.is_some()),
+        _ => false,
+    }
 }
 
 fn has_templates(spec: &Spec) -> bool {

@@ -22,7 +22,7 @@ pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;
 pub use template::check_value;
 pub(crate) use template::text_of;
-pub(crate) use whole::{Shortcoming, contradictions, missing};
+pub(crate) use whole::{NOTHING_TO_RUN, Shortcoming, contradictions, missing};
 
 use crate::address::Address;
 use crate::config::{

@@ -15,10 +15,10 @@ use crate::workflow;
 /// Variables that we set ourselves, or that change how every program loads.
 const RESERVED: [&str; 2] = ["REACTORCIDE_", "RC_WF_"];
 
-pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
+pub fn check(site: &JobSite<'_>, project_has_script: bool, found: &mut Vec<Diagnostic>) {
     let job = site.job;
     let is_open = site.is_template || job.template.is_some();
-    shortcomings(site, found);
+    shortcomings(site, project_has_script, found);
     let together: [(bool, &str, &str, &str); 4] = [
         (
             job.matrix.is_some() && job.for_each.is_some(),
@@ -56,12 +56,12 @@ pub fn check(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 /// What is missing or contradicts itself in the job alone; what its template adds is looked at once it is there.
-fn shortcomings(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
+fn shortcomings(site: &JobSite<'_>, project_has_script: bool, found: &mut Vec<Diagnostic>) {
     let is_open = site.job.template.is_some() || site.is_template;
     let mut missing = if is_open { Vec::new() } else { workflow::missing(site.job) };
-    // The trusted code of its project may name a script; that is known once the pipeline is resolved.
-    if site.declared.resource.metadata.project.is_some() && site.job.ci_source.is_none() {
-        missing.retain(|shortcoming| shortcoming.code != "RC1030" || site.job.image.is_none());
+    // The trusted code of its project may name the script that it is.
+    if project_has_script && site.job.ci_source.is_none() {
+        missing.retain(|shortcoming| shortcoming.message != workflow::NOTHING_TO_RUN);
     }
     for shortcoming in missing.into_iter().chain(workflow::contradictions(site.job)) {
         let message = format!("{:?}: {}", site.name, shortcoming.message);

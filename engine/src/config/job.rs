@@ -84,11 +84,11 @@ pub struct Job {
     /// One job for each combination of values; each is in the environment as `MATRIX_AXIS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
-    /// Where the code under test comes from. Default: the project's, at the event's commit. A local run copies
-    /// `--source-dir`, and for `none: true` nothing.
+    /// Where the code under test comes from: into `src` of the workspace. Default: the project's, at the event's commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Where trusted job code comes from. Default: the project's. Not in effect yet: waits for checkouts.
+    /// Where trusted job code comes from: into `ci` of the workspace, read-only. Default: the project's. With `path`, a
+    /// job without command and steps runs that script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci_source: Option<Source>,
     /// Where steps start: absolute, or below the workspace. Default: `src` where there is source, else the

@@ -9,12 +9,12 @@ use super::value::Duration;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectSpec {
-    /// Where the code under test comes from. Jobs check it out at the event's commit into `/job/src`.
-    /// Not in effect yet: waits for checkouts; a local run copies `--source-dir`.
+    /// Where the code under test comes from. Jobs check it out at the event's commit into `/job/src`. A local run
+    /// copies the tree that is here instead, unless `--checkout` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// Where trusted job code comes from, apart from the code under test: into `/job/ci`, read-only to steps.
-    /// Not in effect yet: waits for checkouts.
+    /// A local run may put a directory in its place with `--ci-dir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci_source: Option<Source>,
     /// Whether the project's own repository may declare Pipelines, JobTemplates and Schedules. Not in effect
@@ -39,32 +39,32 @@ fn one() -> u32 {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// URL of a git repository. Not in effect yet: waits for checkouts.
+    /// URL of a git repository: https, http, ssh, or `user@host:path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"https://example.com/acme/web.git")]
     pub git: Option<String>,
-    /// A directory of the machine that runs `reactorcide run`; only for local runs. Not in effect yet: waits for
-    /// checkouts; `--source-dir` names one for all jobs.
+    /// A directory of the machine that runs `reactorcide run`; only for local runs. What git ignores stays behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub copy: Option<String>,
-    /// URL of an archive: `.tar`, `.tar.gz`, `.tar.xz` or `.tar.zst`. Not in effect yet: waits for checkouts.
+    /// URL of a tar archive, plain or compressed with gzip, xz or zstd. Where everything lies in one directory, what
+    /// is in that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub tarball: Option<String>,
-    /// URL of a Mercurial repository. Not in effect yet: waits for checkouts.
+    /// URL of a Mercurial repository. Needs `hg` where the worker runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub hg: Option<String>,
-    /// URL of a Subversion repository. Not in effect yet: waits for checkouts.
+    /// URL of a directory in a Subversion repository. Needs `svn` where the worker runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub svn: Option<String>,
     /// `true`: no code at all.
     #[serde(default, skip_serializing_if = "is_false")]
     pub none: bool,
-    /// Branch, tag or commit to check out. Default: the event's commit for the code under test, the default
-    /// branch for job code. Not in effect yet: waits for checkouts.
+    /// Branch, tag, commit or whole ref (`refs/pull/7/head`) to check out; for Subversion a revision number. Default:
+    /// the event's commit for the project's code, else what the repository itself checks out.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"main")]
     pub reference: Option<String>,
@@ -72,22 +72,23 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"main")]
     pub default_branch: Option<String>,
-    /// In job code: the script that is the job, below the checkout. Not in effect yet: waits for checkouts.
+    /// In job code: the script that a job runs which says nothing else, below the checkout. `.py` is run by `python3`,
+    /// `.sh` by `sh`, anything else by its `#!` line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"pipelines/test.py")]
     pub path: Option<String>,
-    /// Check out submodules too. Not in effect yet: waits for checkouts.
+    /// Check out submodules too, and theirs. The credentials go along only to the same host.
     #[serde(default, skip_serializing_if = "is_false")]
     pub submodules: bool,
-    /// How many commits of history to fetch; 0 means all. Not in effect yet: waits for checkouts.
+    /// How many commits of history to fetch; 0 means all. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
-    /// SHA-256 of the archive, in hex. Not in effect yet: waits for checkouts.
+    /// SHA-256 of the archive, in hex. An archive that is another one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub checksum: Option<String>,
-    /// The Secret that holds the credentials to fetch it with. Steps never see it. Not in effect yet: waits for
-    /// checkouts.
+    /// The Secret that holds the credentials to fetch it with: a token, `USER:PASSWORD` or an SSH private key. Steps
+    /// never see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
 }

@@ -14,7 +14,10 @@ pub fn answer(state: &RunState, asking: &str, query: &Query) -> Answer {
         Query::Vars {} => Answer::Vars { vars: state.vars.clone() },
         Query::Job { name } => Answer::Job(state.node(name).map_or_else(JobState::default, |node| {
             let waited = state.node(asking).is_some_and(|asking| asking.depends_on.contains(name));
-            job_state(node, waited)
+            let mut answer = job_state(node, waited);
+            // Whoever asks whether a deploy goes on before it deploys does not mean itself.
+            answer.running &= name != asking;
+            answer
         })),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Shortcoming {
     pub hint: &'static str,
 }
 
+pub(crate) const NOTHING_TO_RUN: &str = "there is nothing to run";
+
 /// What is missing in a job that is made from nothing else any more.
 pub(crate) fn missing(job: &Job) -> Vec<Shortcoming> {
     let shortcoming =
@@ -27,10 +29,7 @@ pub(crate) fn missing(job: &Job) -> Vec<Shortcoming> {
     // The trusted code may be the job itself.
     let has_script = job.ci_source.as_ref().is_some_and(|source| source.path.is_some());
     if job.command.is_none() && job.steps.is_empty() && job.runner == RunnerMode::Injected && !has_script {
-        found.push(shortcoming(
-            "there is nothing to run",
-            "give it a command, steps or a template that has them",
-        ));
+        found.push(shortcoming(NOTHING_TO_RUN, "give it a command, steps or a template that has them"));
     }
     if job.image.is_none() {
         found.push(shortcoming("there is no image", "name the container image that it runs in"));

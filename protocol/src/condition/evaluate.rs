@@ -449,9 +449,9 @@ fn is_number(value: &Value<'_>) -> bool {
     matches!(value, Value::Int(_) | Value::Double(_))
 }
 
-/// Keys of maps are texts, whole numbers and truth values; asking for another is a mistake and not a no.
+/// Keys of maps are texts, numbers and truth values; asking for another is a mistake and not a no.
 fn can_be_key(value: &Value<'_>) -> bool {
-    matches!(value, Value::String(_) | Value::Int(_) | Value::Bool(_))
+    matches!(value, Value::String(_) | Value::Int(_) | Value::Double(_) | Value::Bool(_))
 }
 
 fn has_unknown(values: &[Value<'_>]) -> bool {
