@@ -7,6 +7,7 @@ mod fields;
 mod jobcode;
 mod layers;
 mod run;
+mod runnerlib;
 mod terminal;
 mod together;
 mod transcript;

@@ -11,6 +11,7 @@ needed=(
     /usr/bin/python3:python3
     /usr/lib/python3/dist-packages/pytest:python3-pytest
     hg:mercurial
+    socat:socat
     svn:subversion
     busybox:busybox-static
     docker-registry:docker-registry
