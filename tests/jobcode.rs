@@ -142,6 +142,41 @@ fn a_job_file_of_old_is_run_and_shown() {
 }
 
 #[test]
+fn a_workflow_file_of_old_is_run() {
+    let project = Project::empty();
+    project.write(
+        "pipeline.yaml",
+        &format!(
+            "workflow:\n  name: ci-pipeline\n\n  jobs:\n    - name: test\n      image: {BUSYBOX}\n      steps:\n        - name: checkout\n          run: echo checked out\n        - name: test\n          run: echo tested\n\n\
+             \x20   - name: build\n      depends_on: [test]\n      image: {BUSYBOX}\n      steps:\n        - name: build\n          run: echo built\n\n\
+             \x20   - name: deploy\n      depends_on: [build]\n      condition: branch == \"main\"\n      image: {BUSYBOX}\n      steps:\n        - name: deploy\n          run: echo deployed\n"
+        ),
+    );
+    let ended =
+        project.execute(&["run", "--workflow-file", "pipeline.yaml", "--event", "push", "--branch", "main"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for text in ["| tested", "| built", "| deployed"] {
+        assert!(ended.stdout.contains(text), "{text}: {ended:?}");
+    }
+    let elsewhere = project.execute(&[
+        "run",
+        "--workflow-file",
+        "pipeline.yaml",
+        "--event",
+        "push",
+        "--branch",
+        "feature",
+    ]);
+    assert!(!elsewhere.stdout.contains("| deployed"), "{elsewhere:?}");
+    let one = project.execute(&["run", "--workflow-file", "pipeline.yaml", "--job", "test"]);
+    assert!(one.stdout.contains("| tested") && !one.stdout.contains("| built"), "{one:?}");
+    project.write("bad.yaml", "jobs: []");
+    let bad = project.execute(&["run", "--workflow-file", "bad.yaml"]);
+    assert!(bad.stderr.contains("neither `workflow` with `jobs`, nor `job`"), "{bad:?}");
+    project.assert_nothing_left();
+}
+
+#[test]
 fn a_secret_opens_a_repository_and_no_step_sees_it() {
     let project = Project::with_files(&[(
         ".reactorcide/all.yaml",

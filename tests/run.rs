@@ -308,6 +308,11 @@ fn what_a_killed_run_left_the_next_one_removes() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("left behind"), "{ended:?}");
     assert!(running("left-over").is_empty());
+    let runs = project.execute(&["runs"]).stdout;
+    assert!(
+        runs.contains("  failed ") && !runs.contains("running"),
+        "what was killed does not go on: {runs}"
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::mask::names;
 
 pub use check::{Problem, SourceKind, SourceSettings, inside, time};
-pub use file::{FileError, parse as parse_file};
+pub use file::{FileError, parse as parse_file, read as read_file};
 pub use key::{KEYS, Key, key};
 
 /// Where a value came from.

@@ -41,9 +41,9 @@ impl OwnerLock {
     }
 }
 
-/// Removes what dead owners left: containers, networks, workspaces. Returns how many owners that were.
-pub async fn sweep(directory: &Path, provider: &dyn Provider) -> Result<usize, ProviderError> {
-    let mut swept = 0;
+/// Removes what dead owners left: containers, networks, workspaces. Returns whose that was.
+pub async fn sweep(directory: &Path, provider: &dyn Provider) -> Result<Vec<Owner>, ProviderError> {
+    let mut swept = Vec::new();
     for entry in fs::read_dir(directory.join("owners")).into_iter().flatten().flatten() {
         let Ok(file) = OpenOptions::new().write(true).open(entry.path()) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -53,7 +53,7 @@ pub async fn sweep(directory: &Path, provider: &dyn Provider) -> Result<usize, P
         remove_all(provider, &owner).await?;
         if remove_tree(&OwnerLock::workspaces(directory, &owner)).is_ok() {
             let _ = fs::remove_file(entry.path());
-            swept += 1;
+            swept.push(owner);
         }
     }
     Ok(swept)

@@ -5,6 +5,7 @@ mod dry_run;
 mod event;
 mod local;
 mod secrets;
+mod workflow_file;
 
 use std::path::PathBuf;
 
@@ -28,8 +29,11 @@ pub use ad_hoc::{RunJobArgs, run_job};
 #[allow(clippy::struct_excessive_bools, reason = "flags are independent")]
 pub struct RunArgs {
     /// The pipeline: NAME, PROJECT/NAME or its address
-    #[arg(required_unless_present_any = ["image", "job_command"])]
+    #[arg(required_unless_present_any = ["image", "job_command", "workflow_file"])]
     pipeline: Option<String>,
+    /// Run the workflow of a file, of the form of the earlier system, instead of a pipeline
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "from_config"])]
+    workflow_file: Option<PathBuf>,
     /// Run what the files say instead of what is applied
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
     from_config: Option<PathBuf>,
@@ -98,7 +102,8 @@ enum Pull {
 
 /// Runs a pipeline.
 pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let Some(pipeline) = &arguments.pipeline else {
+    let pipeline = arguments.pipeline.as_deref();
+    let Some(pipeline) = pipeline.or(arguments.workflow_file.as_ref().map(|_| workflow_file::NAME)) else {
         let RunArgs { job, secrets, dry_run, how, .. } = arguments;
         return ad_hoc::run(None, job, secrets, *dry_run, how, settings);
     };
@@ -107,10 +112,15 @@ pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
             .hint("leave the pipeline's name out, or the options that describe a job")
             .exit(Exit::Usage));
     }
-    let catalog = catalog(arguments, settings)?;
+    let catalog = match &arguments.workflow_file {
+        Some(path) => workflow_file::read(path)?,
+        None => catalog(arguments, settings)?,
+    };
     let address = find(&catalog, pipeline)?;
     let event = arguments.event.event(&source_directory(arguments, settings));
-    if let Some(Spec::Pipeline(spec)) = catalog.get(&address).map(|resource| &resource.spec)
+    // The form of old has no triggers: its jobs' conditions say what an event starts.
+    if arguments.workflow_file.is_none()
+        && let Some(Spec::Pipeline(spec)) = catalog.get(&address).map(|resource| &resource.spec)
         && let Err(reasons) = starts(spec, &event)
     {
         report::note(&format!("this event does not start {address}: {}", reasons.join("; ")));

@@ -25,6 +25,11 @@ pub enum FileError {
 
 /// Reads a job file into settings.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, FileError> {
+    read::<JobFile>(bytes).map(JobFile::settings)
+}
+
+/// Reads YAML or JSON of another shape, under the same limits.
+pub fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, FileError> {
     if bytes.len() > MAX_BYTES {
         return Err(FileError::TooLong);
     }
@@ -43,9 +48,8 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, FileError> {
         merge_keys: MergeKeyPolicy::Error,
         with_snippet: false,
     };
-    let file: JobFile = serde_yaml::from_str_with_options(text, options)
-        .map_err(|error| FileError::Shape(one_line(&error.to_string())))?;
-    Ok(file.settings())
+    serde_yaml::from_str_with_options(text, options)
+        .map_err(|error| FileError::Shape(one_line(&error.to_string())))
 }
 
 fn one_line(text: &str) -> String {

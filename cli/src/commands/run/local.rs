@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reactorcide_engine::provider::{Owner, Provider, ProviderError, PullPolicy};
 use reactorcide_engine::runs::RunStore;
-use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
+use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection, Transition};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{RunEnd, RunError};
@@ -20,7 +20,7 @@ use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
-use crate::{applied, python_package, report, runner_binary};
+use crate::{applied, python_package, report, runner_binary, time};
 
 /// How long getting an image may take.
 const PULL_DEADLINE: Duration = Duration::from_secs(600);
@@ -100,8 +100,10 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     let (engine, installed) = tokio::join!(provider.info(), install(directory.clone()));
     engine.map_err(provider_failure)?;
     let (runner, python) = installed?;
-    if sweep(&directory, provider.as_ref()).await.map_err(provider_failure)? > 0 {
+    let dead = sweep(&directory, provider.as_ref()).await.map_err(provider_failure)?;
+    if !dead.is_empty() {
         report::note("removed what an earlier run that was killed had left behind");
+        end_killed(runs.as_ref(), &dead).await;
     }
     let id = uuid::Uuid::now_v7().to_string();
     let lock = OwnerLock::take(&directory, Owner(format!("rc-{id}")))
@@ -212,6 +214,29 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
         _ = interrupt.recv() => "Ctrl-C",
         _ = terminate.recv() => "a request to terminate",
+    }
+}
+
+/// A run whose process was killed has ended, and must not be taken for one that goes on.
+async fn end_killed(runs: &dyn RunStore, dead: &[Owner]) {
+    let known = runs.runs(1000).await.unwrap_or_default();
+    let killed = known.iter().filter(|run| {
+        run.status == RunStatus::Running
+            && dead.iter().any(|owner| owner.0.strip_prefix("rc-") == Some(&run.id))
+    });
+    for run in killed {
+        let now = i64::try_from(time::now()).unwrap_or(i64::MAX);
+        let transition = Transition {
+            at: now,
+            node: None,
+            attempt: None,
+            to: RunStatus::Failed.as_str().to_owned(),
+            reason: "the process that ran it was killed".to_owned(),
+        };
+        let ended = runs.append(&run.id, &[transition]).await;
+        if let Err(error) = ended.and(runs.finish(&run.id, RunStatus::Failed, now).await) {
+            report::note(&format!("the end of the run {} could not be noted: {error}", run.id));
+        }
     }
 }
 
