@@ -1,5 +1,12 @@
 """Hooks: their order, their isolation, and what they may change."""
 
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
 from runnerlib.plugins import Plugin, PluginContext, PluginManager, PluginPhase
 
 
@@ -136,3 +143,45 @@ def test_plugins_that_cannot_run_keep_the_job_from_running(inside, tmp_path):
     )
     done = inside("print('ran')", plugins=str(directory))
     assert (done.code, done.out) == (78, ""), "a guard that dies lets nothing through"
+
+
+@pytest.mark.parametrize("phase", ["pre_validation", "post_validation", "pre_source_prep", "post_source_prep", "pre_execution", "post_execution", "on_error", "cleanup"])
+def test_a_stop_in_any_phase_ends_the_job_and_leaves_nothing(runner, tmp_path, phase):
+    directory = tmp_path / "plugins"
+    directory.mkdir()
+    (directory / "plugin_slow.py").write_text(
+        f"""
+import time
+from pathlib import Path
+from runnerlib import Plugin, PluginPhase
+class Slow(Plugin):
+    def supported_phases(self):
+        return list(PluginPhase)
+    def execute(self, phase, context):
+        if phase.value == {phase!r}:
+            Path("reached").touch()
+            time.sleep(300)
+"""
+    )
+    import conftest
+
+    (tmp_path / "job").mkdir()
+    spec = {
+        "v": 1, "run_id": "r", "job": "j", "attempt": 1, "work": {"command": {"script": "exit 1"}}, "working_dir": str(tmp_path / "job"),
+        "workspace": str(tmp_path / "job"), "grace_ms": 500, "plugins": str(directory), "python_path": conftest.SOURCE,
+    }
+    child = subprocess.Popen([runner, "exec"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
+    child.stdin.write(json.dumps(spec).encode() + b"\n")
+    child.stdin.flush()
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "reached").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    begun = time.monotonic()
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=30)
+    assert time.monotonic() - begun < 10
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert frames[-1]["type"] == "result" and frames[-1]["outcome"] == "cancelled", (frames[-1], err)
+    assert child.returncode == 143
+    assert not list((tmp_path / "job").iterdir()), "nothing is left"

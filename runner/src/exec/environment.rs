@@ -99,11 +99,15 @@ fn layers(
     set("REACTORCIDE_JOB", &spec.job);
     set("REACTORCIDE_ATTEMPT", &spec.attempt.to_string());
     set("REACTORCIDE_WORKSPACE", &spec.workspace);
-    if let Some((step, true)) = step {
-        set("REACTORCIDE_STEP", &step.name);
-    }
-    if let Some(prefix) = &spec.trigger_prefix {
-        set(PREFIX_VARIABLE, prefix.expose());
+    let own = [
+        ("REACTORCIDE_STEP", step.filter(|(_, named)| *named).map(|(step, _)| step.name.as_str())),
+        (PREFIX_VARIABLE, spec.trigger_prefix.as_ref().map(|prefix| prefix.expose())),
+    ];
+    for (name, value) in own {
+        match value {
+            Some(value) => drop(all.insert(name.into(), value.into())),
+            None => drop(all.remove(OsStr::new(name))),
+        }
     }
     let paths = [
         ("REACTORCIDE_OUTPUT", outputs),

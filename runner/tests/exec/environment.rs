@@ -67,3 +67,29 @@ fn another_shell() {
     let step = json!({"run": {"script": "echo $0; false; echo not reached"}, "shell": ["bash", "-eu", "-c"]});
     assert_eq!(steps(&[("a", step)]).finish().stdout("a"), "bash\n");
 }
+
+#[test]
+fn a_hostile_environment_changes_neither_the_runner_nor_what_it_says() {
+    let environment = json!({
+        "LD_PRELOAD": "/nowhere/evil.so", "BASH_ENV": "/nowhere/evil.sh", "ENV": "/nowhere/evil.sh", "IFS": "x",
+        "REACTORCIDE_SOCKET": "/nowhere", "REACTORCIDE_RUNNER": "/nowhere", "REACTORCIDE_OUTPUT": "/etc/passwd",
+        "RC_WF_VARS_FILE": "/etc/passwd", "REACTORCIDE_JOB": "other", "REACTORCIDE_RUN_ID": "other", "REACTORCIDE_STEP": "other",
+        "REACTORCIDE_TRIGGER_PREFIX": "::mine::", "PYTHONPATH": "/theirs",
+    });
+    let text = "echo $REACTORCIDE_JOB $REACTORCIDE_RUN_ID ${REACTORCIDE_STEP:-none} ${REACTORCIDE_TRIGGER_PREFIX:-none} $PYTHONPATH; $REACTORCIDE_RUNNER output set a=1; echo b=2 > $REACTORCIDE_OUTPUT; echo '::mine::{\"jobs\": [{\"job_name\": \"x\"}]}'";
+    let done = script(text).with("environment", environment).with("python_path", json!("/ours")).finish();
+    assert_eq!(done.summary(), "succeeded 0 -", "{}", done.everything());
+    assert_eq!(
+        done.printed().lines().next(),
+        Some("test[0] run-1 none none /theirs:/ours"),
+        "{}",
+        done.everything()
+    );
+    let sent = done
+        .frames
+        .iter()
+        .filter(|frame| matches!(frame.body, reactorcide_protocol::frame::Body::Trigger { .. }));
+    assert_eq!(sent.count(), 0);
+    let path = script("ls").with("environment", json!({"PATH": "/nowhere"})).finish();
+    assert_eq!(path.result().exit_code, Some(127), "{}", path.summary());
+}

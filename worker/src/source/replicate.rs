@@ -1,14 +1,16 @@
 //! Copies of prepared trees: as fast as files can be made, with nothing shared that a job could write through.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use reactorcide_engine::provider::User;
 
 use super::error::SourceError;
 
+/// Files of so many bytes are read and written at once.
+const SMALL: u64 = 256 << 10;
 /// Fewer files are copied by one thread.
 const WORTH_A_THREAD: usize = 200;
 
@@ -78,15 +80,20 @@ fn copy_file(from: &Path, to: &Path, owner: Option<User>) -> Result<(), SourceEr
     let failed = |error| SourceError::io(to)(error);
     let mut source = File::open(from).map_err(SourceError::io(from))?;
     let metadata = source.metadata().map_err(SourceError::io(from))?;
-    let mut target = File::create_new(to).map_err(failed)?;
-    // Shared blocks where the file system has them; what is written later is written apart.
-    if metadata.len() > 0 {
-        io::copy(&mut source, &mut target).map_err(failed)?;
-    }
     // Set-user-id and the like do not travel.
     let mode = (metadata.mode() & 0o777) | 0o600;
+    let mut target = File::options().write(true).create_new(true).mode(mode).open(to).map_err(failed)?;
+    // The kernel's own copy shares blocks where a file system can, and costs more than it saves for small files.
+    if metadata.len() > SMALL {
+        io::copy(&mut source, &mut target).map_err(failed)?;
+    } else if metadata.len() > 0 {
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
+        source.read_to_end(&mut bytes).map_err(SourceError::io(from))?;
+        target.write_all(&bytes).map_err(failed)?;
+    }
+    // The umask may have taken something away.
     target.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
-    owner.map_or(Ok(()), |user| chown(to, Some(user.uid), Some(user.gid))).map_err(failed)
+    owner.map_or(Ok(()), |user| fchown(&target, Some(user.uid), Some(user.gid))).map_err(failed)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use super::error::SourceError;
 use crate::workspace::disk_usage;
 use reactorcide_engine::protocol::source::Location;
 
+/// How the system says that a disk is full.
+const NO_SPACE: &str = "No space left on device";
 /// The most that is kept of what a program says about itself: its end, where the reason stands.
 const SAID: usize = 4096;
 /// The most that a program may answer.
@@ -115,6 +117,7 @@ impl Call<'_> {
         let seconds = self.deadline.as_secs();
         let location = self.location.to_string();
         let room = self.room.take();
+        let disk = room.as_ref().map_or(self.directory, |(path, _)| path).to_owned();
         let deadline = tokio::time::sleep(self.deadline);
         let watched = async {
             let Some((path, limit)) = room else { return std::future::pending().await };
@@ -129,7 +132,7 @@ impl Call<'_> {
             }
         };
         tokio::select! {
-            answer = self.go(end, &mut take) => answer,
+            answer = self.go(end, &mut take) => answer.map(|answer| with_full_disk(answer, &disk)),
             limit = watched => Err(SourceError::TooLarge { location, limit: super::limits::size(limit) }),
             () = deadline => Err(SourceError::Deadline { location, seconds }),
         }
@@ -194,6 +197,21 @@ impl Call<'_> {
         group.0 = None;
         Ok(Answer { success: status.success(), output: Vec::new(), said })
     }
+}
+
+/// Tools often fail for lack of space without a word of it.
+fn with_full_disk(mut answer: Answer, path: &Path) -> Answer {
+    let there = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok());
+    let full = there.is_some_and(|stat| {
+        let left = stat.f_bavail.saturating_mul(stat.f_frsize);
+        stat.f_blocks > 0 && (left < 1 << 20 || stat.f_bavail.saturating_mul(50) < stat.f_blocks)
+    });
+    if !answer.success && full && !answer.said.contains(NO_SPACE) {
+        let separator = if answer.said.is_empty() { "" } else { "; " };
+        answer.said.push_str(separator);
+        answer.said.push_str(NO_SPACE);
+    }
+    answer
 }
 
 /// The end of a stream, in one line that no terminal obeys.

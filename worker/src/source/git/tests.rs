@@ -289,3 +289,44 @@ async fn a_server_that_is_not_there_is_unreachable() {
     let error = error.expect_err("no checkout");
     assert!(matches!(error, SourceError::Unreachable { .. }) && !error.is_permanent(), "{error:?}");
 }
+
+/// A file system with room for a few hundred kilobytes, as long as this lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).expect("a directory");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(at).output();
+        // Only root may.
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_the_next_try_finds_nothing_half_done() {
+    let mut world = World::new();
+    let noise: String = (0..400_000).map(|_| char::from(fastrand::u8(b'a'..=b'z'))).collect();
+    commit(&world.repo(), "large", &noise);
+    let Some(small) = Small::mount(&world.directory.path().join("small")) else { return };
+    world.context = Context::open(&small.0.join("cache"), 1 << 30, Limits::default()).expect("a context");
+    world.context.allow_local = true;
+    let error = checkout(&world.source("main"), &world.context, None).await.expect_err("no room");
+    assert!(error.is_no_space(), "{error:?}");
+    let grown =
+        Command::new("mount").args(["-o", "remount,size=64m"]).arg(&small.0).status().expect("mount runs");
+    assert!(grown.success());
+    assert_eq!(world.file("main").await, "one");
+    // And the same for the copy that a job gets.
+    let held = checkout(&world.source("main"), &world.context, None).await.expect("a checkout");
+    let tight = Small::mount(&world.directory.path().join("tight")).expect("root may");
+    let error = crate::source::replicate::replicate(&held.tree.path, &tight.0.join("src"), None)
+        .expect_err("no room");
+    assert!(error.is_no_space(), "{error:?}");
+}
