@@ -101,6 +101,75 @@ fn a_job_of_its_own_runs_on_code_from_git_in_any_image() {
 }
 
 #[test]
+fn a_large_checkout_lies_under_a_layer_that_its_job_alone_has() {
+    let project = with_repository("");
+    for n in 0..300 {
+        project.write(&format!("repo/many/{n}"), &format!("{n}"));
+    }
+    git(&project.path().join("repo"), &["add", "-A"]);
+    git(&project.path().join("repo"), &["commit", "--quiet", "-m", "many"]);
+    let volumes = || {
+        let output =
+            Command::new("docker").args(["volume", "ls", "-qf", "dangling=true"]).output().expect("docker");
+        String::from_utf8(output.stdout).expect("text").lines().count()
+    };
+    let before = volumes();
+    let look = "grep -c ' /job/src overlay ' /proc/mounts; ls many | wc -l; cat many/7; echo; rm -r many/1*; echo changed > many/7; echo new > many/new; mkdir d; mv Makefile d; ls many | wc -l; ls -ld many | cut -d' ' -f1; id -u";
+    for _ in 0..2 {
+        let ended = project.execute(&[
+            "run",
+            "--image",
+            BUSYBOX,
+            "--git-url",
+            "repo",
+            "--git-ref",
+            "feature",
+            "--job-command",
+            look,
+        ]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let lines: Vec<&str> = ended.stdout.lines().filter_map(|line| line.strip_prefix("job | ")).collect();
+        assert_eq!(&lines[..4], ["1", "300", "7", "190"], "{ended:?}");
+    }
+    project.assert_nothing_left();
+    assert!(volumes() <= before, "no volume is left");
+    let stopped = project.execute(&[
+        "run",
+        "--image",
+        BUSYBOX,
+        "--git-url",
+        "repo",
+        "--git-ref",
+        "feature",
+        "--timeout",
+        "1",
+        "--job-command",
+        "echo x > many/7; sleep 60",
+    ]);
+    assert_eq!(stopped.code, Some(1));
+    let kept = project.execute(&[
+        "run",
+        "--image",
+        BUSYBOX,
+        "--git-url",
+        "repo",
+        "--git-ref",
+        "feature",
+        "--keep-workspace",
+        "--job-command",
+        "cat many/7; echo kept > many/7",
+    ]);
+    assert_eq!(kept.code, Some(0), "{kept:?}");
+    assert_lines(&kept, &["job | 7"]);
+    let workspaces = Command::new("grep")
+        .args(["-rl", "^kept$", ".reactorcide-state/workspaces"])
+        .current_dir(project.path())
+        .output()
+        .expect("grep");
+    assert!(!workspaces.stdout.is_empty(), "what is kept is a directory like any other");
+}
+
+#[test]
 fn a_job_file_of_old_is_run_and_shown() {
     let project = with_repository("");
     project.write(

@@ -41,6 +41,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<ImageInfo, ProviderError>;
 
+    /// Whether it can mount an [`Overlay`].
+    fn has_overlays(&self) -> bool {
+        false
+    }
+
     /// Creates a container, not yet started.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, ProviderError>;
 
@@ -142,6 +147,8 @@ pub struct ContainerSpec {
     pub user: User,
     /// What is mounted.
     pub mounts: Vec<Mount>,
+    /// Directories that are mounted with a layer over them; only for a provider that has layers.
+    pub overlays: Vec<Overlay>,
     /// What it may use.
     pub limits: Limits,
     /// Its network.
@@ -174,6 +181,20 @@ pub struct Mount {
     pub target: String,
     /// Cannot be written.
     pub read_only: bool,
+}
+
+/// A host directory in a container that can be written there without being changed: what is written goes to a layer of
+/// this container's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// What is seen until it is written over. It must not change meanwhile.
+    pub lower: PathBuf,
+    /// An empty directory that takes what is written.
+    pub upper: PathBuf,
+    /// An empty directory beside it that the kernel needs.
+    pub work: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
 }
 
 /// What a container may use. `None` means no limit of ours.

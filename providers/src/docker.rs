@@ -93,6 +93,10 @@ impl Provider for DockerProvider {
         "docker"
     }
 
+    fn has_overlays(&self) -> bool {
+        true
+    }
+
     async fn info(&self) -> Result<EngineInfo, ProviderError> {
         let connection = self.connection().await?;
         let version = connection.docker.version().await;

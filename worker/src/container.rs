@@ -68,6 +68,7 @@ pub fn container_spec(assignment: &Assignment, owner: &Owner, paths: &Paths, hos
         },
         user: user_of(job.run_as.as_ref(), host),
         mounts,
+        overlays: Vec::new(),
         limits: Limits {
             cpu_millis: resources.cpu.map(|cpu| cpu.as_millis()),
             memory_bytes: resources.memory.map(|memory| memory.as_bytes()),

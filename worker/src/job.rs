@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -149,13 +150,14 @@ impl Attempt {
         let workspace = self.make_workspace(assignment, host, user);
         let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
         let workspace = workspace?;
+        container.overlays.extend(workspace.overlay(&format!("{}/src", job.mount.0)));
         image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
         Ok(Prepared { workspace, container, spec, secrets })
     }
 
     fn paths(&self, job: &Job) -> Paths {
         let settings = &self.worker.settings;
-        let workspace = Workspace { path: self.workspace.clone() };
+        let workspace = Workspace::at(&self.workspace);
         Paths {
             ci: job.ci_source.as_ref().filter(|source| !source.none).map(|_| workspace.ci()),
             workspace: workspace.path,
@@ -188,9 +190,17 @@ impl Attempt {
             }
         };
         let (source, ci) = tokio::try_join!(source, ci)?;
+        let lower = match &source {
+            // What is kept for people is a directory like any other.
+            Some(code) if !settings.keep_workspace && self.worker.layers.load(Ordering::Relaxed) => {
+                let lower = code.under_a_layer(&settings.sources, host, user).await;
+                lower.map_err(|error| source_failed(&error))?
+            }
+            _ => None,
+        };
         let path = self.workspace.clone();
         let made = tokio::task::spawn_blocking(move || {
-            Workspace::create(&path, source.as_ref(), ci.as_ref(), host, user)
+            Workspace::create(&path, source.as_ref(), lower, ci.as_ref(), host, user)
         });
         match made.await {
             Ok(made) => made.map_err(|error| source_failed(&error)),
@@ -211,8 +221,7 @@ impl Attempt {
             }
             None => None,
         };
-        let fetch = fetch(source, commit, &settings.sources, credentials.as_ref());
-        tokio::pin!(fetch);
+        let mut fetch = Box::pin(fetch(source, commit, &settings.sources, credentials.as_ref()));
         let fetched = tokio::select! {
             fetched = &mut fetch => fetched,
             () = tokio::time::sleep(SLOW_FETCH) => {
@@ -297,6 +306,11 @@ impl Attempt {
         let exit = watch_exit(provider, &container);
         if let Err(error) = provider.start(&container).await {
             exit.abort();
+            // Not every disk can carry a layer. The next attempt, which an engine's failure gets, copies.
+            if prepared.workspace.lower.is_some() {
+                tracing::warn!(%error, "the engine cannot mount a layer: code is copied from now on");
+                self.worker.layers.store(false, Ordering::Relaxed);
+            }
             return Err(error);
         }
         observed.started = true;
@@ -459,7 +473,7 @@ impl Attempt {
         let container =
             container_spec(assignment, &settings.owner, &self.paths(&assignment.job), host_user());
         let keep = settings.keep_workspace;
-        let workspace = Workspace { path: self.workspace.clone() };
+        let workspace = Workspace::at(&self.workspace);
         let remove_workspace =
             tokio::task::spawn_blocking(move || if keep { Ok(()) } else { workspace.remove() });
         let (removed, workspace) = tokio::join!(self.remove_container(&container.name), remove_workspace);
@@ -505,7 +519,7 @@ impl Attempt {
         let ended = self.provider().wait(&id).await;
         self.provider().remove(&id).await?;
         ended?;
-        let workspace = Workspace { path: self.workspace.clone() };
+        let workspace = Workspace::at(&self.workspace);
         workspace.remove().map_err(|error| ProviderError::Engine {
             operation: "removing a workspace",
             reason: error.to_string(),

@@ -18,6 +18,7 @@ mod subversion;
 mod test_server;
 mod tool;
 
+pub use cache::Held;
 pub use context::{Context, Credentials};
 pub use copy::{CopyError, copy_tree};
 pub use error::SourceError;

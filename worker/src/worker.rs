@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use reactorcide_engine::coordinator::Coordinator;
@@ -53,9 +54,17 @@ pub struct Worker {
     pub coordinator: Arc<dyn Coordinator>,
     /// Everything else.
     pub settings: Arc<Settings>,
+    /// Whether the engine could mount layers when it was last tried.
+    pub layers: Arc<AtomicBool>,
 }
 
 impl Worker {
+    /// A worker of these parts.
+    pub fn new(provider: Arc<dyn Provider>, coordinator: Arc<dyn Coordinator>, settings: Settings) -> Self {
+        let layers = Arc::new(AtomicBool::new(provider.has_overlays()));
+        Self { provider, coordinator, settings: Arc::new(settings), layers }
+    }
+
     /// Runs jobs until there are no more.
     pub async fn work(self) {
         let slots = Arc::new(Semaphore::new(self.settings.slots));

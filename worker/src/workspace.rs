@@ -4,16 +4,19 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use reactorcide_engine::provider::User;
+use reactorcide_engine::provider::{Overlay, User};
 
-use crate::source::{Code, SourceError};
+use crate::source::{Code, Held, SourceError};
 
 /// A workspace on the host.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     /// Where it is.
     pub path: PathBuf,
+    /// What lies under the layer that the job writes to, where its code is not a copy.
+    pub lower: Option<Arc<Held>>,
 }
 
 impl Workspace {
@@ -21,19 +24,27 @@ impl Workspace {
     pub fn create(
         path: &Path,
         source: Option<&Code>,
+        lower: Option<Held>,
         ci: Option<&Code>,
         host: User,
         user: User,
     ) -> Result<Self, SourceError> {
-        let workspace = Self { path: path.to_owned() };
+        let workspace = Self { path: path.to_owned(), lower: lower.map(Arc::new) };
         // A leftover of the same name would be another attempt's.
-        for path in [path, &workspace.ci()] {
+        for path in [path, &workspace.ci(), &workspace.layer()] {
             remove_tree(path).map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
         }
         let owner = (host.uid == 0).then_some(user);
         workspace.directory("", owner, host, user)?;
         workspace.directory("artifacts", owner, host, user)?;
-        if let Some(source) = source {
+        if workspace.lower.is_some() {
+            workspace.directory("src", owner, host, user)?;
+            for name in ["upper", "work"] {
+                let path = workspace.layer().join(name);
+                fs::create_dir_all(&path).map_err(|source| SourceError::Io { path: path.clone(), source })?;
+            }
+            workspace.own(&workspace.layer().join("upper"), owner, host, user)?;
+        } else if let Some(source) = source {
             source.put(&path.join("src"), owner)?;
         }
         if let Some(ci) = ci {
@@ -44,6 +55,23 @@ impl Workspace {
         Ok(workspace)
     }
 
+    /// A workspace that was made.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), lower: None }
+    }
+
+    /// The layer over its code, for a container, where that is no copy.
+    pub fn overlay(&self, target: &str) -> Option<Overlay> {
+        let lower = self.lower.as_ref()?.path.clone();
+        let (upper, work) = (self.layer().join("upper"), self.layer().join("work"));
+        Some(Overlay { lower, upper, work, target: target.to_owned() })
+    }
+
+    /// Where what a job writes over its code lies.
+    fn layer(&self) -> PathBuf {
+        self.path.with_extension("layer")
+    }
+
     /// Where trusted job code lies.
     pub fn ci(&self) -> PathBuf {
         self.path.with_extension("ci")
@@ -51,25 +79,29 @@ impl Workspace {
 
     fn directory(&self, name: &str, owner: Option<User>, host: User, user: User) -> Result<(), SourceError> {
         let path = self.path.join(name);
-        let failed = |source| SourceError::Io { path: path.clone(), source };
-        fs::create_dir_all(&path).map_err(failed)?;
+        fs::create_dir_all(&path).map_err(|source| SourceError::Io { path: path.clone(), source })?;
+        self.own(&path, owner, host, user)
+    }
+
+    fn own(&self, path: &Path, owner: Option<User>, host: User, user: User) -> Result<(), SourceError> {
+        let failed = |source| SourceError::Io { path: path.to_owned(), source };
         // Where we may not give it away, everybody must be able to write it: its parent is closed to others.
         let mode = if owner.is_none() && user != host { 0o777 } else { 0o755 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         match owner {
-            Some(user) => chown(&path, Some(user.uid), Some(user.gid)).map_err(failed),
+            Some(user) => chown(path, Some(user.uid), Some(user.gid)).map_err(failed),
             None => Ok(()),
         }
     }
 
     /// The bytes that it takes on disk. What vanishes while it is counted does not count.
     pub fn disk_usage(&self) -> u64 {
-        disk_usage(&self.path)
+        disk_usage(&self.path) + disk_usage(&self.layer())
     }
 
     /// Removes it. Directories that a job made unreadable are made readable first.
     pub fn remove(&self) -> io::Result<()> {
-        remove_tree(&self.ci()).and(remove_tree(&self.path))
+        remove_tree(&self.ci()).and(remove_tree(&self.layer())).and(remove_tree(&self.path))
     }
 }
 
@@ -128,7 +160,7 @@ mod tests {
         let parent = tempfile::tempdir().expect("a directory");
         let path = parent.path().join("w");
         let me = host_user();
-        let workspace = Workspace::create(&path, None, None, me, me).expect("made");
+        let workspace = Workspace::create(&path, None, None, None, me, me).expect("made");
         assert!(path.join("artifacts").is_dir() && !path.join("src").exists());
         fs::create_dir(path.join("locked")).expect("a directory");
         fs::write(path.join("locked/file"), vec![1; 100_000]).expect("a file");

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
-    MountType, ResourcesUlimits,
+    MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use reactorcide_engine::provider::{ContainerId, ContainerSpec, ContainerSummary, Mount, ProviderError};
+use reactorcide_engine::provider::{
+    ContainerId, ContainerSpec, ContainerSummary, Mount, Overlay, ProviderError,
+};
 
 use super::OWNER_LABEL;
 use super::errors::{Subject, is_missing, status_of};
@@ -122,7 +124,7 @@ fn host_config(spec: &ContainerSpec, network: String) -> HostConfig {
         cpu_quota: spec.limits.cpu_millis.map(|millis| (i64::from(millis) * 100).max(1_000)),
         pids_limit: Some(spec.limits.pids.map_or(DEFAULT_PIDS, i64::from)),
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
-        mounts: Some(spec.mounts.iter().map(mount).collect()),
+        mounts: Some(spec.mounts.iter().map(mount).chain(spec.overlays.iter().map(overlay)).collect()),
         devices: Some(spec.devices.iter().map(|device| device_mapping(device)).collect()),
         ..Default::default()
     }
@@ -136,6 +138,29 @@ fn mount(mount: &Mount) -> DockerMount {
         source: Some(mount.source.to_string_lossy().into_owned()),
         target: Some(mount.target.clone()),
         read_only: Some(mount.read_only),
+        ..Default::default()
+    }
+}
+
+/// A volume without a name, which goes with its container. The engine mounts it, so that we need no right to and it
+/// lies where the engine looks.
+fn overlay(overlay: &Overlay) -> DockerMount {
+    let (lower, upper, work) = (overlay.lower.display(), overlay.upper.display(), overlay.work.display());
+    let options = [
+        ("type".to_owned(), "overlay".to_owned()),
+        ("device".to_owned(), "overlay".to_owned()),
+        ("o".to_owned(), format!("lowerdir={lower},upperdir={upper},workdir={work}")),
+    ];
+    let driver =
+        MountVolumeOptionsDriverConfig { name: Some("local".to_owned()), options: Some(options.into()) };
+    DockerMount {
+        typ: Some(MountType::VOLUME),
+        target: Some(overlay.target.clone()),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            driver_config: Some(driver),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }

@@ -168,9 +168,7 @@ fn copy(from: &Path, to: &Path) -> Result<String, Failure> {
     let mut walk = WalkBuilder::new(from);
     walk.hidden(false).require_git(false).git_global(false).follow_links(false);
     walk.filter_entry(move |entry| {
-        let is_own = || {
-            entry.path().canonicalize().is_ok_and(|path| own.starts_with(&path) && path != own || path == own)
-        };
+        let is_own = || entry.path().canonicalize().is_ok_and(|path| own.starts_with(path));
         !LEFT_OUT.iter().any(|name| entry.file_name() == *name)
             && (entry.depth() == 0 || !entry.file_type().is_some_and(|kind| kind.is_dir()) || !is_own())
     });

@@ -34,6 +34,13 @@ pub struct Held {
     _lock: File,
 }
 
+impl Held {
+    /// Its name in the cache.
+    pub fn id(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 /// An item that nobody else sees for as long as this lives.
 #[derive(Debug)]
 pub struct Alone {

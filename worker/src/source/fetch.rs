@@ -7,7 +7,7 @@ use reactorcide_engine::protocol::source::{Location, Reference, Schemes};
 use reactorcide_engine::provider::User;
 
 use super::archive::{self, ArchiveSource};
-use super::cache::Held;
+use super::cache::{Held, Wanted};
 use super::context::{Context, Credentials};
 use super::copy::copy_tree;
 use super::error::SourceError;
@@ -15,6 +15,9 @@ use super::git::{self, GitSource, Submodules};
 use super::mercurial::{self, MercurialSource};
 use super::replicate::replicate;
 use super::subversion::{self, SubversionSource};
+
+/// Fewer files are copied sooner than a layer is mounted.
+const WORTH_A_LAYER: usize = 200;
 
 /// Code, ready to be put where a job works.
 #[derive(Debug)]
@@ -43,6 +46,37 @@ impl Code {
                 Ok(copy_tree(path, to, owner)?)
             }
             Self::Fetched { tree, .. } => replicate(&tree.path, to, owner),
+        }
+    }
+
+    /// A tree that may lie under a layer in a container of this user, for as long as what is returned lives; nothing
+    /// where that is not possible or not worth it. The cache keeps one for each user that jobs run as.
+    pub async fn under_a_layer(
+        &self,
+        context: &Context,
+        host: User,
+        user: User,
+    ) -> Result<Option<Held>, SourceError> {
+        let Self::Fetched { tree, .. } = self else { return Ok(None) };
+        let plain = tree.path.to_str().is_some_and(|path| !path.contains([',', ':', '\\', '"']));
+        // Who is not root can neither give files away nor remove what another user wrote.
+        if !plain || (host.uid != 0 && host != user) || !has_more_than(&tree.path, WORTH_A_LAYER) {
+            return Ok(None);
+        }
+        if host.uid != 0 {
+            return context.cache.have(&tree.id()).await;
+        }
+        let id = format!("{}-for-{}-{}", tree.id(), user.uid, user.gid);
+        match context.cache.want(&id).await? {
+            Wanted::Have(held) => Ok(Some(held)),
+            Wanted::Make(alone) => {
+                let new = alone.start()?;
+                std::fs::remove_dir(&new).map_err(SourceError::io(&new))?;
+                let (from, to) = (tree.path.clone(), new.clone());
+                let copied = tokio::task::spawn_blocking(move || replicate(&from, &to, Some(user))).await;
+                copied.map_err(|error| SourceError::io(&new)(error.into()))??;
+                alone.publish(&new).await.map(Some)
+            }
         }
     }
 
@@ -101,6 +135,22 @@ pub async fn fetch(
     } else {
         Ok(None)
     }
+}
+
+fn has_more_than(root: &Path, count: usize) -> bool {
+    let (mut pending, mut seen) = (vec![root.to_owned()], 0);
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > count {
+                return true;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    false
 }
 
 fn local(path: &str, context: &Context) -> Result<Code, SourceError> {

@@ -177,7 +177,7 @@ async fn watched(
         selection: plan.selection,
     };
     let work = |coordinator: Arc<reactorcide_server::LocalCoordinator>| {
-        Worker { provider, coordinator, settings: Arc::new(worker) }.work()
+        Worker::new(provider, coordinator, worker).work()
     };
     let ended = reactorcide_server::run(new, runs, work, stops, show).await;
     signals.abort();
