@@ -114,7 +114,7 @@ fn a_large_checkout_lies_under_a_layer_that_its_job_alone_has() {
         String::from_utf8(output.stdout).expect("text").lines().count()
     };
     let before = volumes();
-    let look = "grep -c ' /job/src overlay ' /proc/mounts; ls many | wc -l; cat many/7; echo; rm -r many/1*; echo changed > many/7; echo new > many/new; mkdir d; mv Makefile d; ls many | wc -l; ls -ld many | cut -d' ' -f1; id -u";
+    let look = "grep -c ' /job/src overlay ' /proc/mounts; ls many | wc -l; echo $(cat many/7); rm -r many/1*; echo changed > many/7; echo new > many/new; mkdir d; mv Makefile d; ls many | wc -l; ls -ld many | cut -d' ' -f1; id -u";
     for _ in 0..2 {
         let ended = project.execute(&[
             "run",

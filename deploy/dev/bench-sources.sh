@@ -27,10 +27,10 @@ with() { job --git-url "$work/repo" --git-ref main; }
 cold() { rm -rf .reactorcide-state/sources && with; }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 several() { local all=(); for _ in 1 2 3 4 5; do all+=("$(ms "$1")"); done; median "${all[@]}"; }
-none >/dev/null
+none >/dev/null 2>&1
 base=$(several none)
 printf 'git clone --depth 1: %s ms\n' "$(several clone)"
 printf 'a job without code: %s ms\n' "$base"
 printf 'cold, the cache is empty: %s ms more\n' $(($(several cold) - base))
-with >/dev/null
+with >/dev/null 2>&1
 printf 'warm, the commit is in the cache: %s ms more\n' $(($(several with) - base))
