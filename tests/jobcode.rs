@@ -505,3 +505,150 @@ fn archives_and_other_repositories_are_sources_too() {
     assert_lines(&none, &["job | /job"]);
     project.assert_nothing_left();
 }
+
+/// The commands of the runner, as words: what each image can do with nothing of its own.
+const COMMANDS: [&[&str]; 17] = [
+    &["hello"],
+    &["context"],
+    &["trigger", "more", "--image", BUSYBOX, "--command", "echo more", "--operation-id", "m"],
+    &["secret", "register", "registered-in-the-job"],
+    &["output", "set", "k=v"],
+    &["vars"],
+    &["vars", "set", "x=1"],
+    &["vars", "get", "x"],
+    &["next", "deploy", "--reason", "tests passed"],
+    &["config", "--job-command", "x"],
+    &["validate", "--job-command", "x"],
+    &["run", "--dry-run", "--job-command", "x"],
+    &["copy", "/job/from", "--job-dir", "/job/w"],
+    &["checkout", "--source-type", "copy", "--source-url", "/job/from", "--job-dir", "/job/w"],
+    &["run", "--job-dir", "/job/w", "--job-command", "[]", "--timeout", "5", "--dry-run"],
+    &["cleanup", "/job/w"],
+    &["git", "tags", "--help-is-no-option"],
+];
+
+#[test]
+fn every_command_of_the_runner_works_in_every_image() {
+    let mut jobs = String::new();
+    for (name, image) in [("busybox", BUSYBOX), ("debian", DEBIAN), ("scratch", STATIC)] {
+        jobs.push_str(&format!("    {name}:\n      image: '{image}'\n      source: {{none: true}}\n      ci_source: {{copy: from}}\n      steps:\n"));
+        for (index, words) in COMMANDS.iter().enumerate() {
+            let words: Vec<String> = ["/reactorcide-runner"]
+                .iter()
+                .chain(*words)
+                .map(|word| word.replace("/job/from", "/job/ci"))
+                .collect();
+            let words = serde_json::to_string(&words).expect("JSON");
+            jobs.push_str(&format!(
+                "        - {{name: c{index}, run: {words}, continue_on_error: {}}}\n",
+                index == 16
+            ));
+        }
+        // A job in the job: the same program, where there is a shell or a program to run.
+        let inner = if name == "scratch" { "steps.yaml" } else { "shell.yaml" };
+        jobs.push_str(&format!("        - {{name: inner, run: [/reactorcide-runner, run-job, /job/ci/{inner}, --job-dir, /job/inner]}}\n"));
+    }
+    let project = Project::with_jobs(&jobs);
+    project.write("from/file", "x");
+    project.write(
+        "from/shell.yaml",
+        "job_command: echo inner $API_KEY\nsecrets: [{name: API_KEY, value: in-the-file}]\n",
+    );
+    project.write("from/steps.yaml", "job_command: [/program, print=inner]\n");
+    let ended = project.run(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for name in ["busybox", "debian", "scratch"] {
+        let printed: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with(name)).collect();
+        let all = printed.join("\n");
+        for text in [
+            "\"v\":1",
+            "\"type\":\"manual\"",
+            "Configuration",
+            "valid",
+            "Nothing was run.",
+            "2 files of /job/ci",
+            "inner",
+        ] {
+            let text = if text.starts_with("2 files") { "3 files of /job/ci" } else { text };
+            assert!(all.contains(text), "{name}: {text}\n{all}\n{}", ended.stderr);
+        }
+    }
+    assert!(ended.stdout.contains("more"), "{ended:?}");
+    assert!(
+        !ended.stdout.contains("in-the-file") && !ended.stdout.contains("registered-in-the-job"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn every_name_of_runnerlib_works_in_a_container() {
+    let project = Project::empty();
+    project.write(
+        "ci/all.py",
+        r#"
+import runnerlib
+from runnerlib import Job, Plugin, PluginContext, PluginPhase, RunnerError, Step
+from runnerlib.workflow import trigger_jobs
+
+class Timed(Plugin):
+    def pre_container(self, context):
+        context.environment["HOOKED"] = "yes"
+    def cleanup(self, context):
+        print("cleaned up")
+
+runnerlib.register_plugin(Timed("timed", priority=1))
+job = Job("inner")
+job.add_step("one", "echo one $HOOKED; echo artifact_url=s3://x >> $REACTORCIDE_OUTPUT")
+job.add_step("two", ["echo", "two"], depends_on=["one"])
+print("code", runnerlib.run_job(job), job.steps[0].artifact_url, job.steps[1].success)
+print("step", runnerlib.run_step(Step("three", command="exit 3")).exit_code)
+runnerlib.register_secret("secret-of-python")
+print("secret-of-python")
+runnerlib.set_workflow_var("v", "1")
+runnerlib.set_workflow_output("o", "2")
+print(runnerlib.workflow_vars(), runnerlib.is_job_running("nobody"), runnerlib.get_job_result("nobody")["found"], runnerlib.check_deploy_in_progress())
+print(runnerlib.env.event["type"], runnerlib.env.branch, PluginPhase.PRE_CONTAINER is PluginPhase.PRE_EXECUTION, PluginContext().metadata)
+print(runnerlib.get_config(job_command="x", source_type="none").job_command)
+runnerlib.log_next_job("later", reason="why not")
+runnerlib.trigger_job("a", image="reactorcide/busybox:local", command="echo a")
+trigger_jobs([{"job_name": "b", "image": "reactorcide/static:local", "template": None, "command": "x"}][:0] + [Job("b", image="reactorcide/busybox:local", command="echo b")])
+for ask in (runnerlib.git.info, runnerlib.git.tags, lambda: runnerlib.git.files_changed("main"), lambda: runnerlib.git.commits("main")):
+    try:
+        ask()
+    except RunnerError as error:
+        print("git:", "not installed" in str(error))
+"#,
+    );
+    let ended = project.execute(&[
+        "run",
+        "--image",
+        DEBIAN,
+        "--ci-source-type",
+        "copy",
+        "--ci-source-url",
+        "ci",
+        "--job-command",
+        "python3 /job/ci/all.py",
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        "| one yes",
+        "| two",
+        "| cleaned up",
+        "| code 0 s3://x True",
+        "| step 3",
+        "| ***",
+        "| {'v': '1'} False False False",
+        "| manual None True {}",
+        "| x",
+        "| git: True",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}\n{}\n{}", ended.stdout, ended.stderr);
+    }
+    assert!(ended.stdout.contains("a   | a\n") && ended.stdout.contains("b   | b\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("next: later (why not)") || ended.stdout.contains("next: later (why not)"),
+        "{ended:?}"
+    );
+    project.assert_nothing_left();
+}

@@ -5,17 +5,26 @@ import shutil
 from pathlib import Path
 
 from setuptools import setup
-from setuptools.dist import Distribution
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70
+    from wheel.bdist_wheel import bdist_wheel
 
 BINARY = os.environ.get("REACTORCIDE_RUNNER_BINARY")
 PLACE = Path(__file__).parent / "src" / "runnerlib" / "bin" / "reactorcide-runner"
 
 
-class WithProgram(Distribution):
-    """A wheel with a program in it is for one platform."""
+class ForOnePlatform(bdist_wheel):
+    """Any Python of one platform: the program is static and knows nothing of Python."""
 
-    def has_ext_modules(self):
-        return bool(BINARY)
+    def finalize_options(self):
+        super().finalize_options()
+        self.root_is_pure = not BINARY
+
+    def get_tag(self):
+        _, _, platform = super().get_tag()
+        return "py3", "none", platform
 
 
 if BINARY:
@@ -23,4 +32,4 @@ if BINARY:
     shutil.copyfile(BINARY, PLACE)
     PLACE.chmod(0o755)
 
-setup(distclass=WithProgram)
+setup(cmdclass={"bdist_wheel": ForOnePlatform})

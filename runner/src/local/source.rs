@@ -276,7 +276,7 @@ fn subversion(source: &SourceSettings, to: &Path) -> Result<String, Failure> {
 pub fn run(mut command: Command, name: &str) -> Result<String, Failure> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::config(format!(
-            "{name} is not installed here; install it, or let a worker fetch the source"
+            "{name} is not installed here; what needs it runs in an image that has it"
         )),
         _ => Failure::failed(format!("{name} cannot be started: {error}")),
     })?;

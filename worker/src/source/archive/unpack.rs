@@ -22,14 +22,16 @@ const WINDOW: u32 = 27;
 pub fn unpack(location: &str, file: &Path, into: &Path, limits: Limits) -> Result<(), SourceError> {
     let refused = |reason: String| SourceError::Archive { location: location.to_owned(), reason };
     let too_large = |limit| SourceError::TooLarge { location: location.to_owned(), limit };
-    let input = decompressed(file).map_err(|error| refused(format!("it cannot be read: {error}")))?;
+    let input = decompressed(file).map_err(SourceError::io(file))?;
     let counted =
         Counted { inner: input, left: limits.bytes.saturating_add(limits.entries.saturating_mul(1024)) };
     let mut archive = Archive::new(counted);
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::FileTooLarge => too_large(limits.bytes_in_words()),
         _ if is_full(&error) => SourceError::io(into)(error),
-        _ => refused(format!("it is no archive that can be read: {error}")),
+        // The library quotes what stands there, which may be anything.
+        io::ErrorKind::UnexpectedEof => refused("it ends too early".to_owned()),
+        _ => refused("it is no archive that can be read".to_owned()),
     };
     let (mut entries, mut bytes) = (0_u64, 0_u64);
     for entry in archive.entries().map_err(unreadable)? {
