@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::exit;
 
 pub use commands::{HELP, format_of};
+pub use connection::ask;
 
 /// Why a command did not do what it was told.
 pub enum Trouble {

@@ -3,6 +3,7 @@
 //! The job itself runs as under a worker: a child of this process gets the spec and writes frames.
 
 mod arguments;
+mod around;
 mod config;
 mod git;
 mod house;

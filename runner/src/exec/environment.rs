@@ -23,8 +23,15 @@ impl Scratch {
     /// Makes the directory in the workspace, or else where temporary files go. Where neither can be written,
     /// steps have no outputs file.
     pub fn new(spec: &JobSpec) -> Self {
-        let temporary = std::env::temp_dir().join(format!("reactorcide-{}", std::process::id()));
-        let candidates = [Path::new(&spec.workspace).join(".reactorcide"), temporary];
+        let own = std::process::id();
+        let temporary = std::env::temp_dir().join(format!("reactorcide-{own}"));
+        let workspace = Path::new(&spec.workspace);
+        let usual = workspace.join(".reactorcide");
+        // A job in a job may have the same workspace; what the runner around keeps there is not ours.
+        let around = std::env::var_os(SOCKET_VARIABLE);
+        let taken = around.is_some_and(|socket| Path::new(&socket).parent() == Some(usual.as_path()));
+        let first = if taken { workspace.join(format!(".reactorcide-{own}")) } else { usual };
+        let candidates = [first, temporary];
         let directory = candidates.into_iter().find(|directory| {
             // What an earlier attempt left there must not be taken for ours.
             let _ = fs::remove_dir_all(directory);

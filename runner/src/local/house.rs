@@ -39,7 +39,7 @@ pub fn cleanup(said: Said) -> Result<ExitCode, Failure> {
     }
     let job = PathBuf::from(said.settings.job_dir());
     // A mistake in a setting must not empty somebody's home.
-    let is_workspace = ["src", "ci", "artifacts"].iter().any(|name| job.join(name).is_dir());
+    let is_workspace = source::is_workspace(&job);
     if !job.exists()
         || (!is_workspace && std::fs::read_dir(&job).is_ok_and(|mut entries| entries.next().is_none()))
     {
@@ -48,7 +48,7 @@ pub fn cleanup(said: Said) -> Result<ExitCode, Failure> {
     }
     if !is_workspace {
         return Err(Failure::usage(format!(
-            "{} does not look like a workspace: it has neither src, ci nor artifacts; name the directory to empty it all the same",
+            "{} is no workspace that was made by this program; name the directory to empty it all the same",
             job.display()
         )));
     }

@@ -5,6 +5,9 @@ use std::io::Write;
 
 use reactorcide_protocol::frame::{Body, Frame, JobOutcome, JobResult, StepOutcome, Stream};
 
+use reactorcide_protocol::query::Message;
+
+use super::around::Around;
 use super::next::Following;
 
 /// Prints the frames of one job.
@@ -14,23 +17,30 @@ pub struct Printer {
     /// Whether the last byte of a step's stream was the end of a line.
     ended: HashMap<(String, Stream), bool>,
     following: Following,
+    /// Who starts what follows, where somebody does.
+    around: Option<Around>,
     /// How the job ended.
     pub result: Option<JobResult>,
 }
 
 impl Printer {
-    pub fn new(name: &str, json: bool) -> Self {
+    pub fn new(name: &str, json: bool, around: Option<Around>) -> Self {
         let following = Following::default();
-        Self { name: name.to_owned(), json, ended: HashMap::new(), following, result: None }
+        Self { name: name.to_owned(), json, ended: HashMap::new(), following, around, result: None }
     }
 
-    /// Prints a line that a frame is in. A reader that has gone is not told anything any more.
-    pub fn line(&mut self, line: &[u8]) {
-        let Ok(frame) = Frame::decode(line) else { return };
+    /// Prints a line that a frame is in. A reader that has gone is not told anything any more. Returns the answer to
+    /// what the job asks, for its input.
+    pub fn line(&mut self, line: &[u8]) -> Option<Message> {
+        let frame = Frame::decode(line).ok()?;
         if self.json {
             let _ = std::io::stdout().write_all(line);
         }
+        if let (Body::Query { id, query }, Some(around)) = (&frame.body, self.around) {
+            return Some(Message::Answer { id: *id, answer: around.answer(query) });
+        }
         self.frame(frame);
+        None
     }
 
     fn frame(&mut self, frame: Frame) {
@@ -49,8 +59,19 @@ impl Printer {
                 };
                 note(&format!("{mark} Step: {step} ({word}, {duration_ms} ms){reason}"));
             }
-            Body::Trigger { request } => self.following.asked(request),
-            Body::Next(next) => self.following.said(next),
+            Body::Trigger { request } => match self.around {
+                Some(around) => around.trigger(&request),
+                None => self.following.asked(request),
+            },
+            Body::Output { values, .. } => {
+                if let Some(around) = self.around {
+                    around.output(&serde_json::json!(values));
+                }
+            }
+            Body::Next(next) => match self.around {
+                Some(around) => around.next(&next),
+                None => self.following.said(next),
+            },
             Body::Result(result) => {
                 if !self.json {
                     let reason =

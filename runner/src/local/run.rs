@@ -9,13 +9,14 @@ use reactorcide_protocol::settings::preview;
 use reactorcide_protocol::spec::{
     self, Command, Condition, Context, JobSpec, Secret, Sensitive, StepSpec, Work,
 };
-use reactorcide_protocol::trigger::Limits;
+use reactorcide_protocol::trigger::{self, Limits};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::arguments::Said;
+use super::around::Around;
 use super::print::Printer;
 use super::{Failure, config, say, source};
 use crate::exit;
@@ -51,9 +52,17 @@ pub fn run(said: Said) -> Result<ExitCode, Failure> {
     for line in source::prepare(&said)? {
         eprintln!("source: {line}");
     }
-    let spec = job_spec(&said)?;
-    let mut printer = Printer::new(&spec.job, said.json);
+    let around = Around::find();
+    let spec = job_spec(&said, around.is_some())?;
+    if let Some(around) = around {
+        around.hide(&spec);
+    }
+    let mut printer = Printer::new(&spec.job, said.json, around);
     let status = carry_out(&spec, &mut printer)?;
+    if around.is_some() {
+        // It was handed on; the runner around would read it again.
+        let _ = std::fs::remove_file(Path::new(&spec.workspace).join(trigger::FILE));
+    }
     let code = printer.result.as_ref().map(exit::code);
     Ok(code.or_else(|| status.code().and_then(|code| u8::try_from(code).ok())).unwrap_or(1).into())
 }
@@ -91,8 +100,12 @@ fn carry_out(spec: &JobSpec, printer: &mut Printer) -> Result<std::process::Exit
     let mut output = BufReader::with_capacity(256 << 10, output);
     let mut line = Vec::new();
     while output.read_until(b'\n', &mut line).map_err(failed)? > 0 {
-        if line.len() <= MAX_FRAME_BYTES {
-            printer.line(&line);
+        if line.len() <= MAX_FRAME_BYTES
+            && let Some(message) = printer.line(&line)
+            && let Ok(mut answer) = serde_json::to_vec(&message)
+        {
+            answer.push(b'\n');
+            let _ = input.write_all(&answer);
         }
         line.clear();
     }
@@ -110,7 +123,7 @@ fn spawn() -> std::io::Result<Child> {
         .spawn()
 }
 
-fn job_spec(said: &Said) -> Result<JobSpec, Failure> {
+fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
     let settings = &said.settings;
     let job = settings.job_dir().to_owned();
     let mut secrets = file_secrets(settings.get("secrets").map(|setting| &setting.value))?;
@@ -142,7 +155,7 @@ fn job_spec(said: &Said) -> Result<JobSpec, Failure> {
         trigger_prefix: None,
         plugins: plugins.is_dir().then(|| plugins.display().to_string()),
         python_path: std::env::var("REACTORCIDE_PYTHON").ok(),
-        answers: false,
+        answers,
     })
 }
 

@@ -27,8 +27,16 @@ const GIT_SETTINGS: [&str; 6] = [
     "gc.auto=0",
 ];
 
+/// Lies in a workspace that was made by one of these commands.
+const MARK: &str = ".reactorcide-workspace";
+
 /// Directories that are never copied: the history, and our own state.
 const LEFT_OUT: [&str; 2] = [".git", ".reactorcide-state"];
+
+/// Whether what is in a directory may be removed: `/job` of a container, or one that we have marked.
+pub fn is_workspace(directory: &Path) -> bool {
+    directory == Path::new("/job") || directory.join(MARK).is_file()
+}
 
 /// Fetches both sources of a job into its workspace, and says what came of it.
 pub fn prepare(said: &Said) -> Result<Vec<String>, Failure> {
@@ -48,11 +56,22 @@ pub fn fetch(source: &SourceSettings, to: &Path, credentials: Option<&Sensitive>
     let place = to.display();
     let failed = |error: io::Error| Failure::failed(format!("{place} cannot be written: {error}"));
     match fs::symlink_metadata(to) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(to).map_err(failed)?,
+        Ok(metadata) if metadata.is_dir() => {
+            let empty = fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_none());
+            if !empty && !to.parent().is_some_and(is_workspace) {
+                return Err(Failure::usage(format!(
+                    "{place} is there already, and not in a workspace of ours; name another --job-dir, or remove it"
+                )));
+            }
+            fs::remove_dir_all(to).map_err(failed)?;
+        }
         Ok(_) => return Err(Failure::failed(format!("{place} is not a directory"))),
         Err(_) => {}
     }
     fs::create_dir_all(to).map_err(failed)?;
+    if let Some(workspace) = to.parent().filter(|workspace| !is_workspace(workspace)) {
+        fs::write(workspace.join(MARK), "").map_err(failed)?;
+    }
     match source.kind {
         SourceKind::Git => git(source, to, credentials),
         SourceKind::Copy => copy(&local_path(&source.url)?, to),

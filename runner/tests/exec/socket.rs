@@ -265,3 +265,31 @@ fn secrets_by_name_are_masked_without_being_asked() {
     job.image_environment = vec![("IMAGE_TOKEN".into(), "t0k3n-of-image".into())];
     assert_eq!(job.finish().stdout("a"), "*** plain-value *** *** true\n");
 }
+
+#[test]
+fn a_job_in_a_job_asks_the_runner_around_it() {
+    let inner = "$REACTORCIDE_RUNNER trigger deploy; $REACTORCIDE_RUNNER next e2e; $REACTORCIDE_RUNNER output set k=v; $REACTORCIDE_RUNNER vars set a=1; $REACTORCIDE_RUNNER job-running other && echo other runs; echo $INNER; echo '{\"jobs\":[{\"job_name\":\"by-file\"}]}' > $REACTORCIDE_WORKSPACE/triggers.json";
+    let job = steps(&[
+        ("outer", run("INNER_VALUE=inner-secret-1 $REACTORCIDE_RUNNER run --job-dir $REACTORCIDE_WORKSPACE --job-command \"$COMMAND\" --secret INNER=env:INNER_VALUE; echo inner-secret-1; $REACTORCIDE_RUNNER hello > /dev/null && echo still there")),
+        ("after", json!({"run": {"script": "true"}, "when": "steps.outer.outputs.k == 'v' && vars.a == '1'"})),
+    ])
+    .with("environment", json!({"COMMAND": inner}))
+    .with("answers", json!(true));
+    let mut runner = job.start();
+    answer(&mut runner, &[json!({"about": "job", "found": true, "running": true})]);
+    let done = runner.finish();
+    assert_eq!(done.steps(), ["outer succeeded", "after succeeded"], "{}", done.everything());
+    assert_eq!(done.stdout("outer"), "other runs\n***\n***\nstill there\n");
+    let requests = requests(&done);
+    let names: Vec<&Value> =
+        requests.iter().filter_map(|request| request["jobs"].get(0)).map(|job| &job["job_name"]).collect();
+    assert_eq!(names, ["deploy", "by-file"], "{requests:?}");
+    assert!(done.frames.iter().any(|frame| matches!(&frame.body, Body::Next(next) if next.job == "e2e")));
+    assert!(!job.path("triggers.json").exists());
+    let left: Vec<_> = std::fs::read_dir(job.workspace.path())
+        .expect("a directory")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".reactorcide")), "{left:?}");
+}

@@ -333,3 +333,25 @@ fn a_signal_ends_the_job_and_not_only_the_command() {
     std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut printed).expect("text");
     assert_eq!(printed, "ended\n");
 }
+
+#[test]
+fn somebodys_own_directory_is_not_taken_for_a_workspace() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("job/src")).expect("a directory");
+    fs::write(place.path("job/src/precious"), "").expect("a file");
+    let output = place.run(&["run", "--on-host", "--git-url", "repo", "--job-command", "true"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(err(&output).contains("is there already, and not in a workspace of ours"), "{}", err(&output));
+    assert!(place.path("job/src/precious").exists());
+    let output = place.run(&[
+        "run",
+        "--on-host",
+        "--git-url",
+        "repo",
+        "--job-dir",
+        &place.path("w").display().to_string(),
+        "--job-command",
+        "true",
+    ]);
+    assert!(output.status.success(), "{}", err(&output));
+}
