@@ -18,12 +18,21 @@ use crate::container::{CI_DIRECTORY, PYTHON_PATH, working_dir};
 #[derive(Debug, Default)]
 pub struct Secrets {
     values: BTreeMap<String, Sensitive>,
+    /// Those that open sources and nothing else: no container gets them, not even to mask them.
+    for_sources: BTreeSet<String>,
 }
 
 impl Secrets {
     /// From names and values.
     pub fn new(values: impl IntoIterator<Item = (String, Sensitive)>) -> Self {
-        Self { values: values.into_iter().collect() }
+        Self { values: values.into_iter().collect(), for_sources: BTreeSet::new() }
+    }
+
+    /// The same, where some are for sources alone.
+    #[must_use]
+    pub fn for_sources(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.for_sources.extend(names);
+        self
     }
 
     /// The value of a secret. A name with a key falls back to the name alone.
@@ -32,9 +41,9 @@ impl Secrets {
         self.values.get(name).or_else(without_key)
     }
 
-    /// All values, to mask them.
-    fn all(&self) -> impl Iterator<Item = &Sensitive> {
-        self.values.values()
+    /// The values that jobs may have, to mask them.
+    fn of_jobs(&self) -> impl Iterator<Item = &Sensitive> {
+        self.values.iter().filter(|(name, _)| !self.for_sources.contains(*name)).map(|(_, value)| value)
     }
 }
 
@@ -92,7 +101,7 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         environment,
         secrets: carried,
         // What one job may have another may print, so every value is masked in every job.
-        mask: secrets.all().cloned().collect(),
+        mask: secrets.of_jobs().cloned().collect(),
         working_dir: working_dir(job, has_source),
         workspace: job.mount.0.clone(),
         timeout_ms: job.timeout.map(|timeout| timeout.as_millis()),
@@ -221,6 +230,16 @@ pub(crate) mod tests {
         assert_eq!(carried, [("URL", "https://u:T0KEN@h"), ("ALL", "WH0LE"), ("KEY", "T0KEN")]);
         assert_eq!(spec.mask.len(), 2);
         assert!(!format!("{spec:?}").contains("T0KEN"));
+    }
+
+    #[test]
+    fn what_opens_a_source_reaches_no_container() {
+        let job =
+            json!({"image": "i", "command": "c", "source": {"git": "https://h/x", "credentials": "whole"}});
+        let secrets = secrets().for_sources(["whole".to_owned()]);
+        let spec = job_spec(&assignment(job), true, &secrets).expect("a spec");
+        assert!(!serde_json::to_string(&spec).expect("JSON").contains("WH0LE"));
+        assert_eq!(spec.mask.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Values of secrets for a local run: from the command line, or from where a Secret says that a local run finds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reactorcide_engine::address::Address;
@@ -63,7 +63,11 @@ pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secre
         mask::check(value.expose().as_bytes())
             .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
     }
-    Ok(Secrets::new(values))
+    let jobs = || plan.selected().map(|(_, declaration)| &declaration.job);
+    let used: BTreeSet<String> = jobs().flat_map(secrets_wanted).map(|(_, name)| name).collect();
+    let for_sources =
+        jobs().flat_map(credentials_wanted).filter(|name| !used.contains(name)).collect::<Vec<_>>();
+    Ok(Secrets::new(values).for_sources(for_sources))
 }
 
 fn find<'a>(values: &'a BTreeMap<String, Sensitive>, secret: &str) -> Option<&'a Sensitive> {
