@@ -15,7 +15,7 @@ pub const PYTHON_PATH: &str = "/reactorcide-python";
 /// Where trusted job code appears, below the workspace.
 pub const CI_DIRECTORY: &str = "ci";
 /// The user of a container where the host's is root.
-const UNPRIVILEGED: User = User { uid: 1001, gid: 1001 };
+pub const UNPRIVILEGED: User = User { uid: 1001, gid: 1001 };
 /// The most processes of a job that names no number: a fork bomb must not take the machine.
 const DEFAULT_PIDS: u32 = 4096;
 

@@ -7,12 +7,15 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use reactorcide_engine::provider::User;
+
 use super::error::SourceError;
-use crate::workspace::{disk_usage, remove_tree};
+use crate::container::UNPRIVILEGED;
+use crate::workspace::{disk_usage, host_user, remove_tree};
 
 /// What was used so recently is not removed: between two locks of one user nobody takes it away.
 const RECENT: Duration = Duration::from_secs(60);
@@ -24,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Cache {
     root: PathBuf,
     max_bytes: u64,
+    /// Whose items are, where we may give them away: that of most jobs, so that they can lie under a layer of theirs.
+    pub owner: Option<User>,
 }
 
 /// An item that nobody changes or removes for as long as this lives.
@@ -64,7 +69,8 @@ impl Cache {
     pub fn open(root: &Path, max_bytes: u64) -> Result<Self, SourceError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.map_err(SourceError::io(root))?;
-        Ok(Self { root: root.to_owned(), max_bytes })
+        let owner = (host_user().uid == 0).then_some(UNPRIVILEGED);
+        Ok(Self { root: root.to_owned(), max_bytes, owner })
     }
 
     /// A directory of the cache for what is kept in no item, such as an empty home.
@@ -180,6 +186,16 @@ impl Alone {
 
     /// What was made becomes the item, for everybody to read.
     pub async fn publish(self, new: &Path) -> Result<Held, SourceError> {
+        if let Some(owner) = self.cache.owner {
+            let tree = new.to_owned();
+            let given = tokio::task::spawn_blocking(move || give(&tree, owner)).await;
+            given.map_err(|error| SourceError::io(new)(error.into()))?.map_err(SourceError::io(new))?;
+        }
+        self.publish_as_it_is(new).await
+    }
+
+    /// The same, with the owners that everything has.
+    pub async fn publish_as_it_is(self, new: &Path) -> Result<Held, SourceError> {
         fs::rename(new, &self.path).map_err(SourceError::io(&self.path))?;
         self.settle().await;
         self.lock.lock_shared().map_err(SourceError::io(&self.path))?;
@@ -226,6 +242,22 @@ fn discard(root: &Path, path: &Path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(path = %path.display(), %error, "a kept source cannot be removed"),
     }
+}
+
+/// Gives a tree away; links themselves, and not what they lead to.
+fn give(tree: &Path, owner: User) -> io::Result<()> {
+    let mut pending = vec![tree.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            lchown(entry.path(), Some(owner.uid), Some(owner.gid))?;
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+        lchown(&directory, Some(owner.uid), Some(owner.gid))?;
+    }
+    Ok(())
 }
 
 fn touch(lock: &File) {

@@ -50,7 +50,7 @@ impl Code {
     }
 
     /// A tree that may lie under a layer in a container of this user, for as long as what is returned lives; nothing
-    /// where that is not possible or not worth it. The cache keeps one for each user that jobs run as.
+    /// where that is not possible or not worth it. For users other than that of most jobs the cache keeps a copy each.
     pub async fn under_a_layer(
         &self,
         context: &Context,
@@ -63,7 +63,7 @@ impl Code {
         if !plain || (host.uid != 0 && host != user) || !has_more_than(&tree.path, WORTH_A_LAYER) {
             return Ok(None);
         }
-        if host.uid != 0 {
+        if host.uid != 0 || context.cache.owner == Some(user) {
             return context.cache.have(&tree.id()).await;
         }
         let id = format!("{}-for-{}-{}", tree.id(), user.uid, user.gid);
@@ -75,7 +75,7 @@ impl Code {
                 let (from, to) = (tree.path.clone(), new.clone());
                 let copied = tokio::task::spawn_blocking(move || replicate(&from, &to, Some(user))).await;
                 copied.map_err(|error| SourceError::io(&new)(error.into()))??;
-                alone.publish(&new).await.map(Some)
+                alone.publish_as_it_is(&new).await.map(Some)
             }
         }
     }

@@ -27,6 +27,8 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
             "-c",
             "protocol.file.allow=always",
             "-c",
+            "safe.directory=*",
+            "-c",
             "init.defaultBranch=main",
         ])
         .args(arguments)
