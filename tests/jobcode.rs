@@ -652,3 +652,68 @@ for ask in (runnerlib.git.info, runnerlib.git.tags, lambda: runnerlib.git.files_
     );
     project.assert_nothing_left();
 }
+
+#[test]
+fn the_script_of_old_runs_as_it_was_written_and_a_plugin_may_fetch_the_source() {
+    let examples = include_str!("../runner/python/tests/test_examples.py");
+    let (_, rest) = examples.split_once("SCRIPT = '''").expect("the example");
+    let (script, _) = rest.split_once("'''").expect("its end");
+    let project = Project::empty();
+    project.write("ci/my_pipeline.py", script);
+    project.write(
+        "ci/.reactorcide/plugins/plugin_source.py",
+        "import os\nfrom runnerlib import Plugin\nclass Source(Plugin):\n    def pre_source_prep(self, context):\n        os.makedirs('/job/src', exist_ok=True)\n        open('/job/src/Makefile', 'w').write('test:\\n\\t@echo tested\\nbuild:\\n\\t@echo built\\n')\n",
+    );
+    let ended = project.execute(&[
+        "run",
+        "--image",
+        DEBIAN,
+        "--source-type",
+        "none",
+        "--ci-source-type",
+        "copy",
+        "--ci-source-url",
+        "ci",
+        "--job-command",
+        "python3 /job/ci/my_pipeline.py",
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_lines(
+        &ended,
+        &[
+            "job | Setting up custom build environment...",
+            "job | tested",
+            "job | built",
+            "job | Build succeeded! Uploading artifacts...",
+        ],
+    );
+    project.assert_nothing_left();
+}
+
+#[test]
+fn the_same_job_on_a_laptop_with_a_tree_trusted_code_and_a_secret() {
+    let project = Project::with_jobs(&format!(
+        "    test: {{image: '{BUSYBOX}', ci_source: {{git: 'https://ci.example.com/x.git'}}, secrets: {{API_KEY: key}}, command: 'cat here; sh /job/ci/check.sh; echo $API_KEY'}}\n"
+    ));
+    project.write(
+        ".reactorcide/key.yaml",
+        "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: key, project: p}\nspec: {}\n",
+    );
+    project.write("tree/here", "the tree\n");
+    project.write("trusted/check.sh", "echo checked\n");
+    let mut command = project.command(&[
+        "run",
+        "ci",
+        "--from-config",
+        ".",
+        "--source-dir",
+        "tree",
+        "--ci-dir",
+        "trusted",
+        "--secret",
+        "API_KEY=env:API_KEY",
+    ]);
+    let ended = crate::docker::ended(command.env("API_KEY", "k3y-of-mine").output().expect("it runs"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_lines(&ended, &["test | the tree", "test | checked", "test | ***"]);
+}
