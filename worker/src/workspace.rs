@@ -137,7 +137,11 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 fn open_up(path: &Path) {
     let mut pending = vec![path.to_owned()];
     while let Some(directory) = pending.pop() {
-        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
+        if fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).is_err() {
+            // Somebody else's, such as the kernel's own in a layer: an empty one can be removed all the same.
+            let _ = fs::remove_dir(&directory);
+            continue;
+        }
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 pending.push(entry.path());
