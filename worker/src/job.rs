@@ -1,41 +1,39 @@
 //! One attempt of one job, from its lease to its report: workspace, image, container, output, end, and nothing left.
 
+mod clean_up;
+mod prepare;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reactorcide_engine::config::{FailureReason, Job, RunnerMode, Source};
+use reactorcide_engine::config::{FailureReason, RunnerMode};
 use reactorcide_engine::coordinator::{Lease, LeaseId, Report, Urgency};
 use reactorcide_engine::protocol::mask::Values;
 use reactorcide_engine::protocol::query::{Answer, Message, Query};
 use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{
-    Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError, User,
+    Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::container::{Paths, container_spec, user_of};
 use crate::follow::follow;
 use crate::outcome::{Observed, Stopped, conclude};
 use crate::pump::{Pump, Wanted};
-use crate::source::{Code, Credentials, SourceError, fetch};
-use crate::spec::job_spec;
 use crate::spool::spool;
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
-use crate::workspace::{Workspace, host_user};
+use crate::workspace::Workspace;
 
 /// How much later than the runner we enforce what the runner enforces.
 const MARGIN: Duration = Duration::from_secs(5);
 /// How long the rest of the output may take after the container ended.
 const DRAIN: Duration = Duration::from_secs(10);
-/// A fetch that takes longer is told.
-const SLOW_FETCH: Duration = Duration::from_secs(2);
 /// How often disk use is looked at.
 const DISK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -119,138 +117,6 @@ impl Attempt {
         };
         self.clean_up(&assignment).await;
         result
-    }
-
-    /// Makes the workspace and gets the image, side by side.
-    async fn prepare(&self, assignment: &Assignment) -> Result<Prepared, AttemptResult> {
-        let settings = &self.worker.settings;
-        let job = &assignment.job;
-        let has_source = match &job.source {
-            Some(source) => !source.none,
-            None => settings.source.is_some(),
-        };
-        let spec = job_spec(assignment, has_source, &settings.secrets)
-            .map_err(|message| failed(FailureReason::Config, message))?;
-        let values = spec
-            .secrets
-            .iter()
-            .map(|secret| secret.value.expose())
-            .chain(spec.mask.iter().map(|value| value.expose()));
-        let secrets = Values::new(values.filter(|value| !value.is_empty()))
-            .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;
-        let host = host_user();
-        let mut container = container_spec(assignment, &settings.owner, &self.paths(job), host);
-        if job.runner == RunnerMode::None {
-            // The job accepts that the engine sees them.
-            let secrets =
-                spec.secrets.iter().map(|secret| (secret.name.clone(), secret.value.expose().to_owned()));
-            container.environment.extend(secrets);
-        }
-        let user = user_of(job.run_as.as_ref(), host);
-        let workspace = self.make_workspace(assignment, host, user);
-        let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
-        let workspace = workspace?;
-        container.overlays.extend(workspace.overlay(&format!("{}/src", job.mount.0)));
-        image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
-        Ok(Prepared { workspace, container, spec, secrets })
-    }
-
-    fn paths(&self, job: &Job) -> Paths {
-        let settings = &self.worker.settings;
-        let workspace = Workspace::at(&self.workspace);
-        Paths {
-            ci: job.ci_source.as_ref().filter(|source| !source.none).map(|_| workspace.ci()),
-            workspace: workspace.path,
-            runner: settings.runner.clone(),
-            python: settings.python.clone(),
-        }
-    }
-
-    /// Gets the code and puts it where the job will find it.
-    async fn make_workspace(
-        &self,
-        assignment: &Assignment,
-        host: User,
-        user: User,
-    ) -> Result<Workspace, AttemptResult> {
-        let settings = &self.worker.settings;
-        let job = &assignment.job;
-        let commit = assignment.event["sha"].as_str().filter(|sha| !sha.is_empty());
-        let source = async {
-            match &job.source {
-                Some(source) => self.fetch(source, commit).await,
-                None => Ok(settings.source.clone().map(Code::Local)),
-            }
-        };
-        let ci = async {
-            match (&job.ci_source, &settings.ci) {
-                (None, _) => Ok(None),
-                (Some(source), Some(directory)) if !source.none => Ok(Some(Code::Local(directory.clone()))),
-                (Some(source), _) => self.fetch(source, None).await,
-            }
-        };
-        let (source, ci) = tokio::try_join!(source, ci)?;
-        let lower = match &source {
-            // What is kept for people is a directory like any other.
-            Some(code) if !settings.keep_workspace && self.worker.layers.load(Ordering::Relaxed) => {
-                let lower = code.under_a_layer(&settings.sources, host, user).await;
-                lower.map_err(|error| source_failed(&error))?
-            }
-            _ => None,
-        };
-        let path = self.workspace.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            Workspace::create(&path, source.as_ref(), lower, ci.as_ref(), host, user)
-        });
-        match made.await {
-            Ok(made) => made.map_err(|error| source_failed(&error)),
-            Err(error) => {
-                Err(failed(FailureReason::Source, format!("copying the source broke off: {error}")))
-            }
-        }
-    }
-
-    async fn fetch(&self, source: &Source, commit: Option<&str>) -> Result<Option<Code>, AttemptResult> {
-        let settings = &self.worker.settings;
-        let credentials = match &source.credentials {
-            Some(name) => {
-                let value = settings.secrets.get(name).cloned();
-                let missing =
-                    || failed(FailureReason::Config, format!("there is no value for the secret {name:?}"));
-                Some(Credentials::new(value.ok_or_else(missing)?))
-            }
-            None => None,
-        };
-        let mut fetch = Box::pin(fetch(source, commit, &settings.sources, credentials.as_ref()));
-        let fetched = tokio::select! {
-            fetched = &mut fetch => fetched,
-            () = tokio::time::sleep(SLOW_FETCH) => {
-                let _ = self.worker.coordinator.report(&self.lease, Report::Progress("fetching its source".to_owned())).await;
-                fetch.await
-            }
-        };
-        let fetched = fetched.map_err(|error| source_failed(&error))?;
-        if let Some(version) = fetched.as_ref().and_then(Code::version) {
-            let text = format!("its code is at {}", version.get(..12).unwrap_or(version));
-            let _ = self.worker.coordinator.report(&self.lease, Report::Progress(text)).await;
-        }
-        Ok(fetched)
-    }
-
-    async fn pull(&self, image: &str) -> Result<(), ProviderError> {
-        let settings = &self.worker.settings;
-        let (progress, mut told) = mpsc::unbounded_channel::<String>();
-        let tell = async {
-            while let Some(text) = told.recv().await {
-                let _ = self.worker.coordinator.report(&self.lease, Report::Progress(text)).await;
-            }
-        };
-        let pull = async {
-            let progress = progress;
-            let tell = |text: String| drop(progress.send(text));
-            self.provider().pull(image, settings.pull, settings.pull_deadline, &tell).await
-        };
-        tokio::join!(pull, tell).0.map(|_| ())
     }
 
     /// Creates the container, runs it to its end, and says what was seen.
@@ -466,65 +332,6 @@ impl Attempt {
         );
         inside.unwrap_or(0) + outside.unwrap_or(0)
     }
-
-    /// Removes what the attempt made. What cannot be removed is said, and found by the next run.
-    async fn clean_up(&self, assignment: &Assignment) {
-        let settings = &self.worker.settings;
-        let container =
-            container_spec(assignment, &settings.owner, &self.paths(&assignment.job), host_user());
-        let keep = settings.keep_workspace;
-        let workspace = Workspace::at(&self.workspace);
-        let remove_workspace =
-            tokio::task::spawn_blocking(move || if keep { Ok(()) } else { workspace.remove() });
-        let (removed, workspace) = tokio::join!(self.remove_container(&container.name), remove_workspace);
-        if let Err(error) = removed {
-            tracing::warn!(container = container.name, %error, "a container could not be removed");
-        }
-        if let Ok(Err(_)) = workspace
-            && let Err(error) = self.remove_as_root(container).await
-        {
-            tracing::warn!(workspace = %self.workspace.display(), %error, "a workspace could not be removed");
-        }
-    }
-
-    async fn remove_container(&self, name: &str) -> Result<(), ProviderError> {
-        let containers = self.provider().list(&self.worker.settings.owner).await?;
-        for container in containers.into_iter().filter(|container| container.name == name) {
-            self.provider().remove(&container.id).await?;
-        }
-        Ok(())
-    }
-
-    /// A job that ran as root leaves files that only root can remove: its image, with our runner in it, removes them.
-    async fn remove_as_root(&self, mut container: ContainerSpec) -> Result<(), ProviderError> {
-        let target = container.mounts[0].target.clone();
-        container.name.push_str("-cleanup");
-        container.entrypoint = Some(vec![crate::container::RUNNER_PATH.to_owned(), "cleanup".to_owned()]);
-        container.command = Some(vec![target]);
-        container.user = reactorcide_engine::provider::User { uid: 0, gid: 0 };
-        container.network = reactorcide_engine::provider::NetworkMode::None;
-        container.environment.clear();
-        container.stdin = false;
-        let runner = reactorcide_engine::provider::Mount {
-            source: self.worker.settings.runner.clone(),
-            target: crate::container::RUNNER_PATH.to_owned(),
-            read_only: true,
-        };
-        container.mounts.truncate(1);
-        container.mounts.push(runner);
-        // Root without capabilities may remove only what is its own; this needs the right to override modes.
-        container.capabilities = ["DAC_OVERRIDE", "FOWNER"].map(str::to_owned).to_vec();
-        let id = self.provider().create(&container).await?;
-        self.provider().start(&id).await?;
-        let ended = self.provider().wait(&id).await;
-        self.provider().remove(&id).await?;
-        ended?;
-        let workspace = Workspace::at(&self.workspace);
-        workspace.remove().map_err(|error| ProviderError::Engine {
-            operation: "removing a workspace",
-            reason: error.to_string(),
-        })
-    }
 }
 
 /// Waits for a container's end from before it starts, so that no end is missed.
@@ -541,11 +348,6 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-fn source_failed(error: &SourceError) -> AttemptResult {
-    let reason = if error.is_no_space() { FailureReason::NoSpace } else { FailureReason::Source };
-    AttemptResult { permanent: error.is_permanent(), ..failed(reason, error.explain()) }
 }
 
 fn mebibytes(bytes: u64) -> String {
