@@ -217,6 +217,7 @@ impl<'a> Job<'a> {
         processes::kill_all();
         self.lingering.extend(self.plugins.take().map(|plugins| plugins.log));
         self.await_lingering(inbox);
+        self.take_rest(inbox);
         let mut result = self.graph.result();
         if let Err(reason) = self.triggers(&result) {
             self.writer.say(None, &format!("error: {reason}"));
@@ -364,6 +365,18 @@ impl<'a> Job<'a> {
             Event::Message(message) => self.queries.take(*message),
             Event::InputEnded => self.queries.close(),
             Event::Plugins(said) => self.heard.take(said),
+        }
+    }
+
+    /// What was asked for in the last moment still counts; its streams have ended before their step was over.
+    fn take_rest(&mut self, inbox: &Receiver<Event>) {
+        for event in inbox.try_iter() {
+            match event {
+                Event::Printed(line) => self.printed(&line),
+                Event::Request(asked) => self.respond(*asked),
+                Event::Stop => self.stops += 1,
+                _ => {}
+            }
         }
     }
 
