@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
 use crate::fingerprint::Fingerprint;
+use crate::outside;
 use crate::plan::{self, ActionKind, Obstacle, Pin, Plan};
 use crate::reference::references;
 use crate::store::{Author, Change, ChangeId, Commit, Head, Operation, Snapshot, Uid, Write};
@@ -121,7 +122,8 @@ pub fn decide(plan: &Plan, now: &Snapshot, stamp: Stamp<'_>) -> Result<Commit, R
     });
     let change =
         Change { id, serial: now.serial + 1, at, author, plan: plan.fingerprint, counts: plan.summary };
-    Ok(Commit { change, writes })
+    let outward = outside::outward(&plan.effects, &writes, now, change.serial);
+    Ok(Commit { change, writes, outward })
 }
 
 /// Others have applied something since: checks that the plan still means what was shown.
@@ -130,6 +132,9 @@ fn recheck(plan: &Plan, now: &Snapshot) -> Result<(), Refusal> {
         return Err(stale(plan, now));
     }
     dangling(plan, now)?;
+    if plan.summary.total() == 0 {
+        return Ok(());
+    }
     let consequences = plan::consequences(&plan.actions, now, &plan.as_of, &plan.owner)
         .map_err(|error| Refusal::Unreadable(error.to_string()))?;
     if consequences.findings != plan.findings || consequences.reach != plan.reach {

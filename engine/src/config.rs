@@ -20,6 +20,7 @@ mod source_file;
 mod step;
 mod trust_policy;
 pub mod value;
+mod webhook_target;
 mod worker_pool;
 
 pub use environment::*;
@@ -37,6 +38,7 @@ pub use secret_policy::*;
 pub use source_file::*;
 pub use step::*;
 pub use trust_policy::*;
+pub use webhook_target::*;
 pub use worker_pool::*;
 
 use std::collections::BTreeMap;
@@ -176,6 +178,7 @@ specs! {
     Schedule(ScheduleSpec),
     WorkerPool(WorkerPoolSpec),
     RoleBinding(RoleBindingSpec),
+    WebhookTarget(WebhookTargetSpec),
 }
 
 /// Identifies one file of a configuration: its index in [`Configuration::sources`].

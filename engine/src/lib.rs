@@ -18,6 +18,7 @@ pub mod fingerprint;
 pub mod format;
 pub mod glob;
 pub mod graph;
+pub mod outside;
 pub mod placeholder;
 pub mod plan;
 pub mod policy;

@@ -13,6 +13,7 @@ use crate::canonical::ReadDocumentError;
 use crate::config::Catalog;
 use crate::diff::Difference;
 use crate::fingerprint::Fingerprint;
+use crate::outside::{PlannedEffect, Wishes};
 use crate::policy::{Finding, ReachRow};
 use crate::store::{Counts, Head, Operation, Owner, Uid};
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub as_of: String,
     /// Many deletes are meant.
     pub allow_destroy: bool,
+    /// What was seen elsewhere, and what shall become of it.
+    pub outside: Wishes,
 }
 
 /// What would happen, and what follows.
@@ -75,6 +78,9 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// What jobs could reach which secrets only afterwards, and only before.
     pub reach: ReachChange,
+    /// What would be done elsewhere: to objects behind other systems' APIs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<PlannedEffect>,
     /// What keeps it from being applied.
     pub obstacles: Vec<Obstacle>,
     /// What the author may want to know.
@@ -183,9 +189,9 @@ pub enum Error {
 }
 
 impl Plan {
-    /// Whether applying it would change anything.
+    /// Whether applying it would change anything, here or elsewhere.
     pub fn has_changes(&self) -> bool {
-        self.summary.total() > 0
+        self.summary.total() > 0 || !self.effects.is_empty()
     }
 
     /// What would be done, without what stays.

@@ -77,6 +77,15 @@ pub fn references(resource: &Resource) -> Vec<Reference> {
                 found.add("/spec/project", vec![Address::new(Kind::Project, None, project)]);
             }
         }
+        Spec::WebhookTarget(spec) => {
+            if let Some(token) = &spec.token {
+                found.add("/spec/token", vec![Address::new(Kind::Secret, None, secret_name(token))]);
+            }
+            for (index, name) in spec.depends_on.iter().enumerate() {
+                let target = Address::new(Kind::WebhookTarget, None, name);
+                found.add(&format!("/spec/depends_on/{index}"), vec![target]);
+            }
+        }
     }
     found.references
 }

@@ -15,6 +15,7 @@ use crate::apply::Refusal;
 use crate::canonical::{self, ReadDocumentError};
 use crate::config::Resource;
 use crate::fingerprint::Fingerprint;
+use crate::outside::{Object, Outward, Owed};
 
 pub mod conformance;
 mod memory;
@@ -120,6 +121,10 @@ pub struct Snapshot {
     pub serial: u64,
     /// The heads.
     pub heads: BTreeMap<Address, Head>,
+    /// The objects elsewhere that are ours.
+    pub objects: Vec<Object>,
+    /// What is still to be done elsewhere, oldest first.
+    pub owed: Vec<Owed>,
 }
 
 /// What happened to a resource in one revision.
@@ -245,6 +250,8 @@ pub struct Commit {
     pub change: Change,
     /// The revisions.
     pub writes: Vec<Write>,
+    /// What follows elsewhere.
+    pub outward: Outward,
 }
 
 /// Why a store could not do what it was asked. The state is as it was before.
@@ -385,6 +392,7 @@ pub type Decide<'a> = Box<dyn FnOnce(&Snapshot) -> Result<Commit, Refusal> + Sen
 ///
 /// # Contract
 /// - `snapshot` sees one moment: all of a commit or nothing of it. It waits for no writer.
+/// - What a commit owes to the outside is written with it; [`crate::outside::Ledger`] is how it is carried out.
 /// - `commit` calls `decide` once, inside a transaction that excludes every other commit, with the state as
 ///   it is in that transaction; then it writes all of what was decided, durably, or nothing. Commits follow
 ///   one another; one that must wait longer than the store's deadline ends with [`StoreError::Busy`].
@@ -425,6 +433,6 @@ pub trait Store: Send + Sync {
                 }
             }
         }
-        Ok(Snapshot { lineage, serial, heads: alive.into_values().collect() })
+        Ok(Snapshot { lineage, serial, heads: alive.into_values().collect(), ..Snapshot::default() })
     }
 }

@@ -7,6 +7,7 @@ mod database;
 mod directory;
 mod error;
 mod migrations;
+mod outside;
 mod postgres;
 mod runs;
 mod state;

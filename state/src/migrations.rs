@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 2] = [
+const ALL: [(i64, &str, &str, &str); 3] = [
     (
         1,
         "resources",
@@ -19,6 +19,12 @@ const ALL: [(i64, &str, &str, &str); 2] = [
         "runs",
         include_str!("../migrations/sqlite/0002_runs.sql"),
         include_str!("../migrations/postgres/0002_runs.sql"),
+    ),
+    (
+        3,
+        "outside",
+        include_str!("../migrations/sqlite/0003_outside.sql"),
+        include_str!("../migrations/postgres/0003_outside.sql"),
     ),
 ];
 

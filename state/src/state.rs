@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reactorcide_engine::outside::Ledger;
 use reactorcide_engine::runs::RunStore;
 use reactorcide_engine::store::{Lineage, Store, StoreError};
 
@@ -81,6 +82,16 @@ impl State {
 
     /// What is applied. `lineage` is given to a workspace at its first commit.
     pub fn store(&self, lineage: Lineage) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteStore::new(database.clone(), lineage)),
+            Self::Postgres(database) => Arc::new(PostgresStore::new(database.clone(), lineage)),
+        }
+    }
+
+    /// What is owed to the outside.
+    pub fn ledger(&self) -> Arc<dyn Ledger> {
+        // A workspace has its lineage before anything is owed.
+        let lineage = Lineage(String::new());
         match self {
             Self::Sqlite(database) => Arc::new(SqliteStore::new(database.clone(), lineage)),
             Self::Postgres(database) => Arc::new(PostgresStore::new(database.clone(), lineage)),

@@ -18,7 +18,7 @@ use crate::postgres::PostgresDatabase;
 const BATCH: usize = 256;
 
 /// A database's integers are signed; our counts never come near the end of them.
-fn whole(value: u64) -> i64 {
+pub(crate) fn whole(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -44,11 +44,11 @@ macro_rules! store_on {
                 &self.database
             }
 
-            fn corrupt(&self, what: impl std::fmt::Display) -> StoreError {
+            pub(crate) fn corrupt(&self, what: impl std::fmt::Display) -> StoreError {
                 StoreError::Corrupt { location: self.database.location(), what: what.to_string() }
             }
 
-            fn read_failed(&self, error: sqlx::Error) -> StoreError {
+            pub(crate) fn read_failed(&self, error: sqlx::Error) -> StoreError {
                 match error {
                     sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => self.corrupt(error),
                     error => self.database.attempt("read").failed(error),
@@ -78,22 +78,24 @@ macro_rules! store_on {
                     lineage: Some(Lineage(self.get(&workspace, "lineage")?)),
                     serial: serial.unsigned_abs(),
                     heads,
+                    objects: self.read_objects(connection).await?,
+                    owed: self.read_owed(connection).await?,
                 })
             }
 
-            fn get<'r, T>(&self, row: &'r $Row, column: &str) -> Result<T, StoreError>
+            pub(crate) fn get<'r, T>(&self, row: &'r $Row, column: &str) -> Result<T, StoreError>
             where
                 T: sqlx::Decode<'r, $Sql> + sqlx::Type<$Sql>,
             {
                 row.try_get(column).map_err(|error| self.read_failed(error))
             }
 
-            fn count(&self, row: &$Row, column: &str) -> Result<u64, StoreError> {
+            pub(crate) fn count(&self, row: &$Row, column: &str) -> Result<u64, StoreError> {
                 let value: i64 = self.get(row, column)?;
                 u64::try_from(value).map_err(|_| self.corrupt(format_args!("{column} is {value}")))
             }
 
-            fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+            pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
                 &self,
                 row: &$Row,
                 column: &str,
@@ -188,7 +190,8 @@ macro_rules! store_on {
                     });
                     insert.build().execute(&mut *connection).await?;
                 }
-                self.move_heads(connection, commit).await
+                self.move_heads(connection, commit).await?;
+                self.write_outward(connection, &commit.outward).await
             }
 
             async fn move_heads(

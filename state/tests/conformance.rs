@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use reactorcide_engine::outside::conformance as ledger;
 use reactorcide_engine::store::{Lineage, MemoryStore, Store, conformance};
 use reactorcide_state::{Database, Options, PostgresDatabase, PostgresStore, SqliteStore};
 
@@ -23,29 +24,32 @@ fn memory() -> MemoryStore {
 }
 
 macro_rules! over_all {
-    ($($check:ident),* $(,)?) => {$(
+    ($suite:ident: $($check:ident),* $(,)?) => {$(
         mod $check {
             #[tokio::test]
             async fn memory() {
-                super::conformance::$check(&super::memory()).await;
+                super::$suite::$check(&super::memory()).await;
             }
 
             #[tokio::test]
             async fn sqlite() {
                 let directory = tempfile::tempdir().unwrap();
-                super::conformance::$check(&super::sqlite(directory.path()).await).await;
+                super::$suite::$check(&super::sqlite(directory.path()).await).await;
             }
 
             #[tokio::test]
             async fn postgres() {
                 let url = super::postgres::url();
-                super::conformance::$check(&super::in_postgres(&url).await).await;
+                super::$suite::$check(&super::in_postgres(&url).await).await;
             }
         }
     )*};
 }
 
-over_all!(what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble);
+over_all!(
+    conformance:
+    what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble);
+over_all!(ledger: what_is_owed_stays_until_it_is_done, one_has_the_lease_at_a_time);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_at_once_follow_one_another_in_sqlite() {

@@ -3,9 +3,12 @@
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::span;
-use crate::config::{Declared, EventType, Job, PipelineSpec, ScheduleSpec, SecretPolicySpec, Source, Spec};
+use crate::config::{
+    Declared, EventType, Job, PipelineSpec, ScheduleSpec, SecretPolicySpec, Source, Spec, WebhookTargetSpec,
+};
 use crate::diagnostic::Diagnostic;
 use crate::diff::join;
+use crate::outside;
 
 pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
     match &declared.resource.spec {
@@ -49,6 +52,7 @@ pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
                 found.push(diagnostic.hint("lower min or raise max"));
             }
         }
+        Spec::WebhookTarget(spec) => webhook_target(declared, spec, found),
         Spec::Secret(_) | Spec::RoleBinding(_) => {}
     }
 }
@@ -168,6 +172,22 @@ fn below(declared: &Declared, pointer: &str, path: &str, found: &mut Vec<Diagnos
     };
     let diagnostic = Diagnostic::error("RC1052", format!("{path:?} is not allowed here: {trouble}"));
     found.push(diagnostic.at(span(declared, pointer)).hint("write a path such as jobs/test.py"));
+}
+
+fn webhook_target(declared: &Declared, spec: &WebhookTargetSpec, found: &mut Vec<Diagnostic>) {
+    let at = |pointer: &str| span(declared, pointer);
+    if spec.token.is_some() && !outside::keeps_a_token(&spec.url) {
+        let message = "a token would go over the network for everybody to read";
+        let diagnostic = Diagnostic::error("RC1054", message).at(at("/spec/url"));
+        found.push(diagnostic.hint("write https://…; http:// is for this machine's own addresses"));
+    }
+    for (name, value) in &spec.body {
+        if value.to_string().contains("${secret:") {
+            let message = "a body is shown in plans and kept in history: it can hold no secret";
+            let diagnostic = Diagnostic::error("RC1054", message).at(at(&join("/spec/body", name)));
+            found.push(diagnostic.hint("name the secret as `token`, which is sent apart from the body"));
+        }
+    }
 }
 
 fn schedule(declared: &Declared, spec: &ScheduleSpec, found: &mut Vec<Diagnostic>) {

@@ -31,6 +31,8 @@ pub enum Kind {
     WorkerPool,
     /// Who may do what.
     RoleBinding,
+    /// An object behind another system's API.
+    WebhookTarget,
 }
 
 /// Where a kind may live.
@@ -46,7 +48,7 @@ pub enum Scope {
 
 impl Kind {
     /// All kinds, in the order in which they are listed to people.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Project,
         Self::Pipeline,
         Self::JobTemplate,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Schedule,
         Self::WorkerPool,
         Self::RoleBinding,
+        Self::WebhookTarget,
     ];
 
     /// Its name as it is written in `kind:`.
@@ -74,6 +77,7 @@ impl Kind {
             Self::Schedule => "Schedule",
             Self::WorkerPool => "WorkerPool",
             Self::RoleBinding => "RoleBinding",
+            Self::WebhookTarget => "WebhookTarget",
         }
     }
 

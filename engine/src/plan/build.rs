@@ -15,6 +15,7 @@ use crate::config::{Catalog, DeletionPolicy, Resource};
 use crate::diff;
 use crate::fingerprint::Fingerprint;
 use crate::graph::Graph;
+use crate::outside::{self, EffectKind, PlannedEffect};
 use crate::policy;
 use crate::reference::{Reference, references};
 use crate::store::{Counts, Head, Owner, Snapshot};
@@ -53,7 +54,8 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         .iter()
         .filter_map(|action| action.action.operation())
         .for_each(|operation| summary.add(operation));
-    let pins = pins(&actions, &edges, snapshot);
+    let effects = outside::planned(&actions, snapshot, &desired.owner, &options.outside);
+    let pins = pins(&actions, &effects, &edges, snapshot);
     let consequences = if summary.total() == 0 {
         Consequences::default()
     } else {
@@ -69,6 +71,7 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         actions,
         findings: consequences.findings,
         reach: consequences.reach,
+        effects,
         obstacles,
         hints,
         pins,
@@ -298,6 +301,7 @@ fn rename_hints(actions: &[Action], deleted: &Catalog, desired: &Desired) -> Vec
 /// The heads that the plan depends on: what it changes, and what the result refers to.
 fn pins(
     actions: &[Action],
+    effects: &[PlannedEffect],
     edges: &BTreeMap<&Address, Vec<Reference>>,
     snapshot: &Snapshot,
 ) -> BTreeMap<Address, Option<Pin>> {
@@ -312,13 +316,15 @@ fn pins(
             reference.candidates.iter().for_each(&mut pin);
         }
     }
+    let touched = effects.iter().filter(|effect| effect.effect != EffectKind::Resume);
+    touched.map(|effect| &effect.address).for_each(&mut pin);
     pins
 }
 
 /// The fingerprint of what a plan does and what follows from it.
 pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
     let actions: Vec<&Action> = plan.changes().collect();
-    let content = serde_json::json!({
+    let mut content = serde_json::json!({
         "owner": plan.owner,
         "lineage": plan.base.lineage,
         "actions": actions,
@@ -326,6 +332,9 @@ pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
         "reach": plan.reach,
         "pins": plan.pins.iter().map(|(address, pin)| (address.to_string(), pin)).collect::<BTreeMap<_, _>>(),
     });
+    if !plan.effects.is_empty() {
+        content["effects"] = serde_json::json!(plan.effects);
+    }
     let mut text = String::new();
     canonical::write(&content, &mut text);
     Fingerprint::of_plan(&text)

@@ -40,11 +40,11 @@ pub(crate) fn applied(resources: impl IntoIterator<Item = Resource>) -> Snapshot
             (resource.address(), head)
         })
         .collect();
-    Snapshot { lineage: Some(Lineage("lineage".into())), serial: 1, heads }
+    Snapshot { lineage: Some(Lineage("lineage".into())), serial: 1, heads, ..Snapshot::default() }
 }
 
 pub(crate) fn plan(desired: &Desired, snapshot: &Snapshot) -> Plan {
-    let options = Options { as_of: "2026-11-20".into(), allow_destroy: false };
+    let options = Options { as_of: "2026-11-20".into(), allow_destroy: false, ..Options::default() };
     between(desired, snapshot, &options).expect("a plan")
 }
 
@@ -139,7 +139,7 @@ fn what_is_protected_in_state_is_not_deleted() {
 fn many_deletes_must_be_meant() {
     let projects = |n: usize| (0..n).map(|n| resource(Kind::Project, &format!("p{n}"), json!({})));
     let obstacles = |keep: usize, of: usize, allow_destroy: bool| {
-        let options = Options { as_of: String::new(), allow_destroy };
+        let options = Options { as_of: String::new(), allow_destroy, ..Options::default() };
         between(&desired(projects(keep)), &applied(projects(of)), &options).expect("a plan").obstacles
     };
     assert_eq!(obstacles(5, 10, false), []);
@@ -201,7 +201,7 @@ fn a_fingerprint_is_over_what_is_done_and_not_over_the_day_or_serial() {
     let mut state = applied([web(), ci("old")]);
     let first = plan(&wanted, &state);
     state.serial = 7;
-    let options = Options { as_of: "2027-01-01".into(), allow_destroy: true };
+    let options = Options { as_of: "2027-01-01".into(), allow_destroy: true, ..Options::default() };
     let later = between(&wanted, &state, &options).expect("a plan");
     assert_eq!(first.fingerprint, later.fingerprint);
     assert_ne!(first.fingerprint, plan(&desired([ci("newer"), web()]), &state).fingerprint);

@@ -108,7 +108,7 @@ fn envelope(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Kind> {
     }
 }
 
-fn kinds() -> [&'static str; 11] {
+fn kinds() -> [&'static str; Kind::ALL.len()] {
     Kind::ALL.map(Kind::as_str)
 }
 

@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::apply::Refusal;
 use crate::config::Kind;
 use crate::fingerprint::Fingerprint;
+use crate::outside::Outward;
 
 /// A commit that creates these projects on top of a snapshot.
 pub fn creates(snapshot: &Snapshot, id: &str, names: impl IntoIterator<Item = String>) -> Commit {
@@ -49,7 +50,7 @@ pub fn commit(snapshot: &Snapshot, id: &str, writes: Vec<Write>) -> Commit {
         plan: Fingerprint::of_document(id),
         counts,
     };
-    Commit { change, writes }
+    Commit { change, writes, outward: Outward::default() }
 }
 
 /// What is committed is what is read, and history remembers all of it.

@@ -1,11 +1,15 @@
 //! A store in memory: the fake beside the trait, for tests and for planning without any state.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Change, CommitError, Decide, Lineage, Operation, Revision, Snapshot, Store, StoreError};
 use crate::address::Address;
+use crate::outside::{
+    Acquired, Entry, Goal, JournalLine, Lease, LeaseLost, Ledger, LedgerError, Object, Outward, Owed, TaskId,
+};
 
 /// A workspace in memory.
 #[derive(Debug)]
@@ -19,14 +23,56 @@ struct Inner {
     snapshot: Snapshot,
     changes: Vec<Change>,
     revisions: Vec<Revision>,
+    lease: Option<(Lease, Duration)>,
+    last_token: u64,
+    journal: Vec<JournalLine>,
+    /// The clock of leases, which stands still unless it is moved.
+    clock: Duration,
+}
+
+impl Inner {
+    fn owe(&mut self, outward: Outward) {
+        let Snapshot { objects, owed, .. } = &mut self.snapshot;
+        for (uid, place) in outward.forgotten {
+            objects.retain(|object| object.uid != uid || object.place != place);
+            owed.retain(|owed| owed.uid != uid || owed.place != place);
+        }
+        for task in outward.owed {
+            owed.retain(|older| older.place != task.place);
+            if !objects.iter().any(|object| object.uid == task.uid && object.place == task.place) {
+                let (uid, place) = (task.uid.clone(), task.place.clone());
+                objects.push(Object { uid, place, begun: false, applied: None });
+            }
+            owed.push(task);
+        }
+        objects.sort_by(|a, b| (&a.uid, &a.place).cmp(&(&b.uid, &b.place)));
+    }
+
+    fn is_held(&self, lease: &Lease) -> Result<(), LeaseLost> {
+        let held = self.lease.as_ref().is_some_and(|(held, _)| held == lease);
+        if held { Ok(()) } else { Err(LeaseLost) }
+    }
 }
 
 impl MemoryStore {
     /// An empty workspace.
     pub fn new(lineage: Lineage) -> Self {
-        let inner =
-            Inner { lineage, snapshot: Snapshot::default(), changes: Vec::new(), revisions: Vec::new() };
+        let inner = Inner {
+            lineage,
+            snapshot: Snapshot::default(),
+            changes: Vec::new(),
+            revisions: Vec::new(),
+            lease: None,
+            last_token: 0,
+            journal: Vec::new(),
+            clock: Duration::ZERO,
+        };
         Self { inner: Mutex::new(inner) }
+    }
+
+    /// Moves the clock of leases on.
+    pub fn advance(&self, time: Duration) {
+        self.lock().clock += time;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -59,6 +105,7 @@ impl Store for MemoryStore {
                 head: write.head,
             });
         }
+        inner.owe(commit.outward);
         inner.changes.push(commit.change.clone());
         Ok(commit.change)
     }
@@ -85,5 +132,82 @@ impl Store for MemoryStore {
 
     async fn revisions(&self, address: &Address) -> Result<Vec<Revision>, StoreError> {
         Ok(self.lock().revisions.iter().filter(|revision| revision.address == *address).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryStore {
+    async fn owed(&self) -> Result<Vec<Owed>, StoreError> {
+        Ok(self.lock().snapshot.owed.clone())
+    }
+
+    async fn objects(&self) -> Result<Vec<Object>, StoreError> {
+        Ok(self.lock().snapshot.objects.clone())
+    }
+
+    async fn acquire(
+        &self,
+        holder: &str,
+        time: Duration,
+        is_gone: &(dyn for<'a> Fn(&'a str) -> bool + Send + Sync),
+    ) -> Result<Acquired, StoreError> {
+        let mut inner = self.lock();
+        if let Some((held, until)) = &inner.lease
+            && held.holder != holder
+            && *until > inner.clock
+            && !is_gone(&held.holder)
+        {
+            return Ok(Acquired::Held { holder: held.holder.clone(), remaining: *until - inner.clock });
+        }
+        inner.last_token += 1;
+        let lease = Lease { holder: holder.to_owned(), token: inner.last_token };
+        inner.lease = Some((lease.clone(), inner.clock + time));
+        Ok(Acquired::Ours(lease))
+    }
+
+    async fn renew(&self, lease: &Lease, time: Duration) -> Result<(), LedgerError> {
+        let mut inner = self.lock();
+        inner.is_held(lease)?;
+        inner.lease = Some((lease.clone(), inner.clock + time));
+        Ok(())
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if inner.is_held(lease).is_ok() {
+            inner.lease = None;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, lease: &Lease, task: TaskId, at: u64, entry: &Entry) -> Result<(), LedgerError> {
+        let mut inner = self.lock();
+        inner.is_held(lease)?;
+        inner.journal.push(JournalLine { task, at, token: lease.token, entry: entry.clone() });
+        let Snapshot { objects, owed, .. } = &mut inner.snapshot;
+        let Some(index) = owed.iter().position(|owed| owed.id == task) else { return Ok(()) };
+        let is_it = |object: &&mut Object| object.uid == owed[index].uid && object.place == owed[index].place;
+        match entry {
+            Entry::Begun(_) => objects.iter_mut().filter(is_it).for_each(|object| object.begun = true),
+            Entry::Done => {
+                let done = owed.remove(index);
+                let is_it = |object: &Object| object.uid == done.uid && object.place == done.place;
+                match done.goal {
+                    Goal::Remove => objects.retain(|object| !is_it(object)),
+                    Goal::Put => {
+                        for object in objects.iter_mut().filter(|object| is_it(object)) {
+                            object.begun = true;
+                            object.applied = Some(done.document.clone());
+                        }
+                    }
+                }
+            }
+            Entry::Failed(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn journal(&self, serial: u64) -> Result<Vec<JournalLine>, StoreError> {
+        Ok(self.lock().journal.iter().filter(|line| line.task.serial == serial).cloned().collect())
     }
 }
