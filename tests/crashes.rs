@@ -12,6 +12,10 @@ use crate::docker::{Ended, Project, ended};
 const JOB: &str = "    build: {image: 'debian:12', command: make}\n";
 const LATER: &str = "    build: {image: 'debian:12', command: make all}\n    check: {image: 'debian:12', command: make check}\n";
 
+/// The files of a state.
+const STATE: [&str; 6] =
+    ["", "/state.db", "/state.db-wal", "/state.db-shm", "/state.db-journal", "/.gitignore"];
+
 /// No apply writes more often than this in one thread.
 const MOST: usize = 400;
 
@@ -34,7 +38,12 @@ fn project(before: Before) -> Project {
 }
 
 /// An apply in which a system call on the state is tampered with, and whether it came to that.
-fn tampered(project: &Project, call: &str, fault: &str) -> (Ended, bool) {
+pub fn tampered(project: &Project, call: &str, fault: &str) -> (Ended, bool) {
+    tampered_on(project, call, fault, true)
+}
+
+/// The same on any file or socket, or on the state's alone.
+pub fn tampered_on(project: &Project, call: &str, fault: &str, on_state: bool) -> (Ended, bool) {
     let apply = project.command(&["apply", "--auto-approve"]);
     let log = project.path().join("strace.log");
     let mut command = Command::new("strace");
@@ -44,7 +53,8 @@ fn tampered(project: &Project, call: &str, fault: &str) -> (Ended, bool) {
         .arg(&log)
         .arg(format!("--trace={call}"))
         .arg(format!("--inject={call}:{fault}"));
-    for name in ["", "/state.db", "/state.db-wal", "/state.db-shm", "/state.db-journal", "/.gitignore"] {
+    let names: &[&str] = if on_state { &STATE } else { &[] };
+    for name in names {
         command.arg("-P").arg(format!("{}/.reactorcide-state{name}", directory(project).display()));
     }
     command.arg(apply.get_program()).args(apply.get_args()).current_dir(project.path()).env_clear();

@@ -9,6 +9,8 @@ pub struct Project {
     directory: tempfile::TempDir,
     /// Where its state is, if not in its directory.
     state: Option<String>,
+    /// What else is in its environment.
+    variables: Vec<(&'static str, String)>,
 }
 
 /// Where the state of a project is.
@@ -46,14 +48,16 @@ impl Project {
     }
 
     pub fn with_files(files: &[(&str, &str)]) -> Self {
-        let project = Self { directory: tempfile::tempdir().expect("a directory"), state: None };
+        let project =
+            Self { directory: tempfile::tempdir().expect("a directory"), state: None, variables: Vec::new() };
         files.iter().for_each(|(path, text)| project.write(path, text));
         project
     }
 
     /// A copy of a directory of this repository.
     pub fn copy_of(directory: &str) -> Self {
-        let project = Self { directory: tempfile::tempdir().expect("a directory"), state: None };
+        let project =
+            Self { directory: tempfile::tempdir().expect("a directory"), state: None, variables: Vec::new() };
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory).join(".");
         let status = Command::new("cp").arg("-R").arg(from).arg(project.path()).status().expect("cp");
         assert!(status.success());
@@ -80,6 +84,12 @@ impl Project {
         self
     }
 
+    /// The same with a variable in its environment.
+    pub fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -95,6 +105,7 @@ impl Project {
         command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
         command.env("USER", "tester");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.envs(self.state.as_ref().map(|state| ("REACTORCIDE_STATE", state)));
         command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
         command

@@ -59,15 +59,16 @@ impl<'a> Transcript<'a> {
         self.remark(&format!("{path} is written"))
     }
 
-    /// Compares all of it with `tests/transcripts/NAME.txt`.
-    pub fn compare(&self, name: &str) {
+    /// Compares all of it with `tests/transcripts/NAME.txt`, and returns it.
+    pub fn compare(&self, name: &str) -> String {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/transcripts").join(format!("{name}.txt"));
         let expected = snapbox::Data::read_from(&file, Some(snapbox::data::DataFormat::Text));
         let shown = self.settled().trim_end().to_owned() + "\n";
         snapbox::Assert::new()
             .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
-            .eq(snapbox::Data::text(shown).raw(), expected.raw());
+            .eq(snapbox::Data::text(&shown).raw(), expected.raw());
+        shown
     }
 
     /// The text with what differs from one time to the next replaced by what it is.
@@ -79,6 +80,7 @@ impl<'a> Transcript<'a> {
             (r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[ID]"),
             (r"\b[0-9a-f]{64}\b", "[FINGERPRINT]"),
             (r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z", "[TIME]"),
+            (r"http://127\.0\.0\.1:[0-9]+", "http://127.0.0.1:[PORT]"),
             // The width of a table's column follows from its widest duration.
             (r" *\b[0-9]+\.[0-9]s\b *", " [SECONDS] "),
             (r"(?m) +$", ""),

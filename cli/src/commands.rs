@@ -1,11 +1,13 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
 mod apply;
+mod drift;
 mod editor;
 mod explain;
 mod fmt;
 mod graph;
 mod history;
+mod import;
 mod init;
 mod plan;
 mod reach;
@@ -36,6 +38,8 @@ pub enum Command {
     Apply(apply::ApplyArgs),
     /// Delete everything that is applied and not protected
     Destroy(crate::commit::CommitArgs),
+    /// Make ours what others made elsewhere, or what another configuration owns
+    Import(import::ImportArgs),
     /// Make the applied state what it was after an earlier change
     Rollback(rollback::RollbackArgs),
     /// Run a pipeline's jobs in containers on this machine
@@ -52,6 +56,8 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Show what changed between two applies
     Diff(rollback::DiffArgs),
+    /// Show what others did to the objects elsewhere that were applied
+    Drift(drift::DriftArgs),
     /// Show who can read which secret, and through which grant
     Reach(reach::ReachArgs),
     /// Explain what an event would start, with which secrets, and why not more
@@ -72,6 +78,8 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Apply(arguments) => apply::apply(&arguments, settings),
         Command::Destroy(arguments) => apply::destroy(&arguments, settings),
         Command::Rollback(arguments) => rollback::rollback(&arguments, settings),
+        Command::Import(arguments) => import::import(&arguments, settings),
+        Command::Drift(arguments) => drift::drift(&arguments, settings),
         Command::Diff(arguments) => rollback::diff(&arguments, settings),
         Command::Reach(arguments) => reach::show(&arguments, settings),
         Command::Explain(arguments) => explain::show(&arguments, settings),

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use reactorcide_engine::apply::{Moved, Refusal, Stamp, decide};
 use reactorcide_engine::config::value::Duration;
+use reactorcide_engine::outside::EffectKind;
 use reactorcide_engine::plan::{Pin, Plan, differences};
-use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
+use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Snapshot, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::applied::Applied;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::{applied, report, time};
+use crate::{applied, outside, report, time};
 
 /// What every command that changes the state is told.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub struct CommitArgs {
     /// The commit that the configuration comes from, for the history
     #[arg(long, value_name = "SHA")]
     pub commit: Option<String>,
+    /// What opens the door to an object elsewhere: NAME=env:VARIABLE or NAME=file:PATH; may be given again
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    pub secrets: Vec<String>,
     /// How long to wait for another apply to end
     #[arg(long, value_name = "DURATION", default_value_t = applied::LOCK_TIMEOUT)]
     pub lock_timeout: Duration,
@@ -86,29 +90,43 @@ pub fn carry_out(
                 Answer::Interrupted => return Ok(interrupted()),
             }
         }
-        commit_unless_interrupted(arguments, settings, plan, &mut ctrl_c).await
+        let before =
+            if plan.effects.is_empty() { Snapshot::default() } else { applied::snapshot(settings).await? };
+        if plan.effects.iter().any(|effect| effect.effect != EffectKind::Resume) || plan.summary.total() > 0 {
+            match commit_unless_interrupted(arguments, settings, plan, &mut ctrl_c).await? {
+                Some(change) => show(&change),
+                None => return Ok(interrupted()),
+            }
+        }
+        reconcile(arguments, settings, plan, &before, &mut ctrl_c).await
     })
 }
 
-/// Commits. Ctrl-C ends the wait for another apply, but not a transaction that has begun.
-async fn commit_unless_interrupted(
+/// Carries out what is owed elsewhere, unless there is nothing. Ctrl-C leaves it to the next apply.
+async fn reconcile(
     arguments: &CommitArgs,
     settings: &Settings,
     plan: &Plan,
+    before: &Snapshot,
     ctrl_c: &mut Signal,
 ) -> Result<Exit, Failure> {
-    let begun = AtomicBool::new(false);
-    let commit = commit(arguments, settings, plan, &begun);
-    tokio::pin!(commit);
-    let change = tokio::select! {
-        change = &mut commit => change?,
+    if plan.effects.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let Some(applied) = applied::open(settings).await? else { return Ok(Exit::Success) };
+    let patience = arguments.lock_timeout.to_std();
+    let ended = tokio::select! {
+        ended = outside::carry_out(&applied, before, &arguments.secrets, patience) => ended,
         _ = ctrl_c.recv() => {
-            if !begun.load(Ordering::Acquire) {
-                return Ok(interrupted());
-            }
-            commit.await?
+            report::note("interrupted: what is owed elsewhere is left to the next `reactorcide apply`");
+            return Ok(Exit::Interrupted);
         }
     };
+    applied.state.close().await;
+    ended.map(|()| Exit::Success)
+}
+
+fn show(change: &Change) {
     let counts = change.counts;
     let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
     let _ = writeln!(
@@ -119,7 +137,27 @@ async fn commit_unless_interrupted(
         counts.update,
         counts.delete
     );
-    Ok(Exit::Success)
+}
+
+/// Commits. Ctrl-C ends the wait for another apply, but not a transaction that has begun.
+async fn commit_unless_interrupted(
+    arguments: &CommitArgs,
+    settings: &Settings,
+    plan: &Plan,
+    ctrl_c: &mut Signal,
+) -> Result<Option<Change>, Failure> {
+    let begun = AtomicBool::new(false);
+    let commit = commit(arguments, settings, plan, &begun);
+    tokio::pin!(commit);
+    tokio::select! {
+        change = &mut commit => change.map(Some),
+        _ = ctrl_c.recv() => {
+            if !begun.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            commit.await.map(Some)
+        }
+    }
 }
 
 fn interrupted() -> Exit {

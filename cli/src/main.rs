@@ -6,10 +6,12 @@ mod commit;
 mod config_files;
 mod exit;
 mod output;
+mod outside;
 mod plan_cache;
 mod python_package;
 mod report;
 mod runner_binary;
+mod secrets;
 mod settings;
 mod time;
 

@@ -52,6 +52,8 @@ pub struct Options {
     pub as_of: String,
     /// Many deletes are meant.
     pub allow_destroy: bool,
+    /// What another config set owns, and this one shall own from now on.
+    pub take: BTreeSet<Address>,
     /// What was seen elsewhere, and what shall become of it.
     pub outside: Wishes,
 }

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     /// A plan that `plan --out` saved: it is applied as it is, without a question
-    #[arg(value_name = "PLAN", conflicts_with_all = ["as_of", "allow_destroy", "targets"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["as_of", "allow_destroy", "targets", "no_refresh"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     options: PlanOptions,
@@ -31,7 +31,7 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
     if let Some(path) = plan {
         return carry_out(&plan::read_file(path)?, true, commit, settings);
     }
-    match plan::make(options, settings, commit.expect_plan.is_some())? {
+    match plan::make(options, &commit.secrets, settings, commit.expect_plan.is_some())? {
         Made::Plan(plan) => carry_out(&plan, false, commit, settings),
         Made::Unchanged => {
             let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
@@ -42,7 +42,7 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
 
 /// Deletes everything that is applied and not protected.
 pub fn destroy(arguments: &CommitArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let options = Options { as_of: plan::today(), allow_destroy: true };
+    let options = Options { as_of: plan::today(), allow_destroy: true, ..Options::default() };
     let plan = plan::towards(|_| Ok(Catalog::default()), &options, settings)?;
     carry_out(&plan, false, arguments, settings)
 }

@@ -1,21 +1,19 @@
 //! `reactorcide plan`: what an apply would change, and what follows.
 
+mod make;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, Configuration, Kind};
-use reactorcide_engine::plan::{self, Desired, Options, Plan};
-use reactorcide_engine::read::Context;
-use reactorcide_engine::store::{Owner, Snapshot};
+use reactorcide_engine::plan::{self, Plan};
 
-use super::state::parse_address;
-use crate::config_files::{Files, valid};
+pub use make::{Made, configured, make, owner_of, today, towards, unreadable};
+
 use crate::exit::{Exit, Failure};
+use crate::report;
 use crate::settings::Settings;
-use crate::{applied, plan_cache, report, time};
 
 /// What `plan` and `apply` are both told.
 #[derive(Debug, Args)]
@@ -32,6 +30,9 @@ pub struct PlanOptions {
     /// The configuration is that of this project's repository: its Pipelines, JobTemplates and Schedules
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+    /// Do not look at the objects elsewhere: plan as if nobody had changed them
+    #[arg(long)]
+    no_refresh: bool,
 }
 
 /// Arguments of `plan`.
@@ -39,6 +40,9 @@ pub struct PlanOptions {
 pub struct PlanArgs {
     #[command(flatten)]
     options: PlanOptions,
+    /// What opens the door to an object elsewhere: NAME=env:VARIABLE or NAME=file:PATH; may be given again
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    secrets: Vec<String>,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
@@ -56,18 +60,10 @@ pub struct PlanArgs {
     json_into: Option<PathBuf>,
 }
 
-/// What the configuration and the applied state come to.
-pub enum Made {
-    /// The same was planned before, and changes nothing.
-    Unchanged,
-    /// A plan.
-    Plan(Box<Plan>),
-}
-
 /// Shows what an apply would do. Exit 5 where something keeps it from being applied.
 pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> {
     let writes = arguments.out.is_some() || arguments.markdown.is_some() || arguments.json_into.is_some();
-    let plan = match make(&arguments.options, settings, arguments.json || writes)? {
+    let plan = match make(&arguments.options, &arguments.secrets, settings, arguments.json || writes)? {
         Made::Plan(plan) => plan,
         Made::Unchanged => {
             let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
@@ -137,116 +133,4 @@ pub fn read_file(path: &Path) -> Result<Plan, Failure> {
     })?;
     plan::read_saved(&bytes)
         .map_err(|error| Failure::new(format!("{shown} cannot be used: {error}")).hint(error.hint()))
-}
-
-/// Makes the plan from the configuration and the applied state. Somebody who wants to see all of it must ask for it
-/// `whole`.
-pub fn make(options: &PlanOptions, settings: &Settings, whole: bool) -> Result<Made, Failure> {
-    let as_of = match &options.as_of {
-        Some(date) if time::is_date(date) => date.clone(),
-        Some(other) => {
-            return Err(Failure::new(format!("{other:?} is not a date"))
-                .hint("write YYYY-MM-DD")
-                .exit(Exit::Usage));
-        }
-        None => today(),
-    };
-    applied::location(settings)?;
-    let files = Files::of(settings)?;
-    let is_empty = files.is_empty();
-    let targets: Vec<Address> =
-        options.targets.iter().map(|target| parse_address(target)).collect::<Result<_, _>>()?;
-    let owner = options.project.clone().map_or(Owner::Workspace, Owner::Project);
-    let whole = whole || !targets.is_empty() || owner != Owner::Workspace;
-    let key = files.key();
-    // What is wrong with the state is said after what is wrong with the configuration.
-    let last = applied::block_on(applied::last_change(settings)).ok().flatten();
-    let known = key.as_ref().zip(last.as_ref()).filter(|_| !whole);
-    if known.is_some_and(|(key, last)| plan_cache::is_known(settings, key, &last.id)) {
-        return Ok(Made::Unchanged);
-    }
-    let mut is_quiet = true;
-    let snapshot = applied::block_on(applied::snapshot(settings));
-    let context = Context { given: given(snapshot.as_ref().ok(), &owner)?, owner: owner.clone() };
-    let read = files.read_in(context).and_then(|reading| {
-        is_quiet = reading.diagnostics.is_empty();
-        valid(reading).map(Configuration::into_catalog)
-    });
-    let (resources, snapshot) = match (read, snapshot) {
-        // Nothing is left of what was applied: a plan of deletes, which asks for more than a yes.
-        (Err(_), Ok(snapshot)) if is_empty && !snapshot.heads.is_empty() => (Catalog::default(), snapshot),
-        (read, snapshot) => (read?, snapshot?),
-    };
-    let resources = if targets.is_empty() {
-        resources
-    } else {
-        let applied = plan::applied(&snapshot).map_err(|error| unreadable(&error))?;
-        let mut part = plan::targeted(&resources, &applied, &targets).map_err(|error| {
-            Failure::new(error.to_string())
-                .hint("`reactorcide state list` lists what is applied")
-                .exit(Exit::Usage)
-        })?;
-        part.retain(|address, _| resources.contains_key(address) || is_of(&snapshot, address, &owner));
-        part
-    };
-    if let Owner::Project(name) = &owner
-        && !snapshot.heads.contains_key(&Address::new(Kind::Project, None, name))
-    {
-        return Err(Failure::new(format!("Project/{name} is not applied"))
-            .hint("the workspace's configuration declares projects; apply that first"));
-    }
-    let desired = Desired { owner, resources };
-    let options = Options { as_of, allow_destroy: options.allow_destroy };
-    let plan = plan::between(&desired, &snapshot, &options).map_err(|error| unreadable(&error))?;
-    let says_nothing = targets.is_empty()
-        && is_quiet
-        && !plan.has_changes()
-        && plan.hints.is_empty()
-        && plan.obstacles.is_empty();
-    let last = last.filter(|last| says_nothing && last.serial == plan.base.serial);
-    if let (Some(key), Some(last)) = (&key, &last) {
-        plan_cache::remember(settings, key, &last.id);
-    }
-    Ok(Made::Plan(Box::new(plan)))
-}
-
-/// Whether a resource is not somebody else's.
-fn is_of(snapshot: &Snapshot, address: &Address, owner: &Owner) -> bool {
-    snapshot.heads.get(address).is_none_or(|head| head.owner == *owner)
-}
-
-/// What others have applied, which a configuration may refer to.
-fn given(snapshot: Option<&Snapshot>, owner: &Owner) -> Result<Catalog, Failure> {
-    let others =
-        snapshot.into_iter().flat_map(|snapshot| &snapshot.heads).filter(|(_, head)| head.owner != *owner);
-    others
-        .map(|(address, head)| {
-            let resource = head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
-            Ok((address.clone(), resource))
-        })
-        .collect()
-}
-
-/// What it means that a stored resource cannot be read.
-pub fn unreadable(error: &plan::Error) -> Failure {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    Failure::new(format!("{error}{source}")).hint("a newer version of reactorcide may have written it")
-}
-
-/// The date of a plan for which none is named.
-pub fn today() -> String {
-    time::date(time::now())
-}
-
-/// The plan towards resources that are worked out from what is applied.
-pub fn towards(
-    resources: impl FnOnce(&Snapshot) -> Result<Catalog, Failure>,
-    options: &Options,
-    settings: &Settings,
-) -> Result<Plan, Failure> {
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
-    let mut resources = resources(&snapshot)?;
-    resources.retain(|address, _| is_of(&snapshot, address, &Owner::Workspace));
-    let desired = Desired { owner: Owner::Workspace, resources };
-    plan::between(&desired, &snapshot, options).map_err(|error| unreadable(&error))
 }

@@ -49,8 +49,10 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
     // Whose a resource is makes no difference to what differs.
     before.heads.values_mut().for_each(|head| head.owner = Owner::Workspace);
     let desired = Desired { owner: Owner::Workspace, resources: resources(&after)? };
-    let options = Options { as_of: today(), allow_destroy: true };
-    let difference = plan::between(&desired, &before, &options).map_err(|error| unreadable(&error))?;
+    let options = Options { as_of: today(), allow_destroy: true, ..Options::default() };
+    let mut difference = plan::between(&desired, &before, &options).map_err(|error| unreadable(&error))?;
+    // It tells what is applied, not what would be done.
+    difference.effects.clear();
     let text = if arguments.json {
         let actions: Vec<_> = difference.changes().collect();
         let shown = serde_json::json!({
@@ -69,7 +71,7 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
 
 /// Makes the applied state what it was, by a plan like any other.
 pub fn rollback(arguments: &RollbackArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let options = Options { as_of: today(), allow_destroy: arguments.allow_destroy };
+    let options = Options { as_of: today(), allow_destroy: arguments.allow_destroy, ..Options::default() };
     let target = applied::block_on(async {
         let applied = applied::open(settings).await?;
         moment(applied.as_ref().map(|applied| &*applied.store), &arguments.to).await

@@ -130,7 +130,7 @@ pub fn parse_address(text: &str) -> Result<Address, Failure> {
 }
 
 /// That there is no such resource, with the nearest that there is.
-fn not_applied(address: &Address, snapshot: &Snapshot) -> Failure {
+pub fn not_applied(address: &Address, snapshot: &Snapshot) -> Failure {
     let applied: Vec<String> = snapshot.heads.keys().map(Address::to_string).collect();
     let hint = match nearest(&address.to_string(), applied.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {near}?"),
@@ -149,12 +149,17 @@ fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Fail
     };
     let document: Value =
         serde_json::from_str(&head.document).map_err(|error| Failure::new(format!("{address}: {error}")))?;
+    let objects = snapshot.objects.iter().filter(|object| object.uid == head.uid);
+    let places: Vec<String> = objects.map(|object| object.place.to_string()).collect();
     let mut stdout = anstream::stdout().lock();
     if json {
-        let shown = json!({
+        let mut shown = json!({
             "version": 1, "address": address, "uid": head.uid, "generation": head.generation,
             "fingerprint": head.fingerprint, "owner": head.owner, "document": document,
         });
+        if !places.is_empty() {
+            shown["objects"] = json!(places);
+        }
         let _ = writeln!(stdout, "{shown:#}");
     } else {
         let yaml =
@@ -166,6 +171,9 @@ fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Fail
             head.generation,
             head.owner
         );
+        for place in &places {
+            let _ = writeln!(stdout, "# its object is {}", printable(place));
+        }
         for line in yaml.lines() {
             let _ = writeln!(stdout, "{}", printable(line));
         }

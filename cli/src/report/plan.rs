@@ -32,7 +32,7 @@ pub fn render(plan: &Plan) -> String {
         let _ = writeln!(text, "  {}", obstacle.hint());
     }
     hints(plan, &mut text);
-    let _ = writeln!(text, "{}", lines::summary(&plan.summary));
+    let _ = writeln!(text, "{}", lines::summary(plan));
     let _ = writeln!(text, "Fingerprint: {}", plan.fingerprint);
     text
 }
@@ -77,6 +77,7 @@ fn consequences(plan: &Plan, text: &mut String) {
     for action in plan.changes() {
         self::action(action, text);
     }
+    elsewhere(plan, text);
     if !plan.findings.is_empty() {
         let _ = writeln!(text, "{STRONG}Findings{STRONG:#}");
         for finding in &plan.findings {
@@ -112,6 +113,27 @@ fn reach(plan: &Plan, text: &mut String) {
         }
     }
     text.push('\n');
+}
+
+fn elsewhere(plan: &Plan, text: &mut String) {
+    if plan.effects.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "{STRONG}Elsewhere{STRONG:#}");
+    for effect in &plan.effects {
+        let (sign, title) = lines::effect(effect);
+        let style = style(sign);
+        let _ = writeln!(text, "  {style}{}{style:#} {title}", sign.mark());
+        effect.differences.iter().flat_map(lines::difference).for_each(|line| self::line(&line, text));
+    }
+    text.push('\n');
+}
+
+/// What differs between what is elsewhere and what was applied.
+pub fn render_differences(differences: &[Difference]) -> String {
+    let mut text = String::new();
+    differences.iter().flat_map(lines::difference).for_each(|line| self::line(&line, &mut text));
+    text
 }
 
 fn action(action: &Action, text: &mut String) {

@@ -14,6 +14,7 @@ pub fn check(configuration: &Configuration) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut groups: BTreeMap<&str, (&Concurrency, Span)> = BTreeMap::new();
     for declared in configuration.resources.values() {
+        token_key(configuration, declared, &mut found);
         for site in job_sites(declared) {
             ceiling(configuration, &site, &mut found);
             secret_keys(configuration, &site, &mut found);
@@ -80,6 +81,19 @@ fn ceiling(configuration: &Configuration, site: &JobSite<'_>, found: &mut Vec<Di
             diagnostic = diagnostic.related(span(declared, excess.rule), "what it allows");
         }
         found.push(diagnostic.hint("ask for less, or name a profile that allows it"));
+    }
+}
+
+/// That the key which a WebhookTarget names is one that the secret declares.
+fn token_key(configuration: &Configuration, declared: &Declared, found: &mut Vec<Diagnostic>) {
+    let Spec::WebhookTarget(spec) = &declared.resource.spec else { return };
+    let Some((name, key)) = spec.token.as_deref().and_then(|token| token.split_once(':')) else { return };
+    let secret = configuration.resources.get(&Address::new(Kind::Secret, None, name));
+    let Some(Spec::Secret(secret)) = secret.map(|declared| &declared.resource.spec) else { return };
+    if !secret.keys.iter().any(|known| known == key) {
+        let diagnostic = Diagnostic::error("RC1062", format!("the secret {name:?} has no key {key:?}"));
+        let hint = format!("its keys are {}", secret.keys.join(", "));
+        found.push(diagnostic.at(span(declared, "/spec/token")).hint(hint));
     }
 }
 

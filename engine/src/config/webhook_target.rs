@@ -27,7 +27,7 @@ pub struct WebhookTargetSpec {
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
     /// WebhookTargets whose objects are there before this one comes, and until it is gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, alias = "needs", skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
 }
 

@@ -38,7 +38,8 @@ impl World {
     }
 
     fn plan(&self, desired: &Desired, outside: Wishes) -> Plan {
-        let options = Options { as_of: "2026-01-01".into(), allow_destroy: true, outside };
+        let options =
+            Options { as_of: "2026-01-01".into(), allow_destroy: true, outside, ..Options::default() };
         plan::between(desired, &self.snapshot(), &options).expect("a plan")
     }
 

@@ -15,7 +15,7 @@ use crate::config::{Catalog, DeletionPolicy, Resource};
 use crate::diff;
 use crate::fingerprint::Fingerprint;
 use crate::graph::Graph;
-use crate::outside::{self, EffectKind, PlannedEffect};
+use crate::outside::{self, EffectKind, Observation, PlannedEffect, Sight};
 use crate::policy;
 use crate::reference::{Reference, references};
 use crate::store::{Counts, Head, Owner, Snapshot};
@@ -38,7 +38,7 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         .filter(|(_, resource)| resource.metadata.deletion_policy == DeletionPolicy::Protect)
         .map(|(address, _)| address.clone());
     let total = snapshot.heads.values().filter(|head| head.owner == desired.owner).count() as u64;
-    let mut obstacles = foreign(desired, snapshot, &renames)?;
+    let mut obstacles = foreign(desired, snapshot, &renames, &options.take)?;
     obstacles.extend(guard::obstacles(
         protected,
         desired.resources.len() as u64,
@@ -55,6 +55,8 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         .filter_map(|action| action.action.operation())
         .for_each(|operation| summary.add(operation));
     let effects = outside::planned(&actions, snapshot, &desired.owner, &options.outside);
+    obstacles.extend(taken(&effects, snapshot));
+    hints.extend(unseen(snapshot, &options.outside.observed));
     let pins = pins(&actions, &effects, &edges, snapshot);
     let consequences = if summary.total() == 0 {
         Consequences::default()
@@ -86,6 +88,7 @@ fn foreign(
     desired: &Desired,
     snapshot: &Snapshot,
     renames: &BTreeMap<Address, Address>,
+    take: &BTreeSet<Address>,
 ) -> Result<Vec<Obstacle>, Error> {
     let mut found = Vec::new();
     let gone: BTreeSet<&Address> = renames.values().collect();
@@ -96,7 +99,7 @@ fn foreign(
     };
     for (address, head) in snapshot.heads.iter().filter(|(_, head)| head.owner != desired.owner) {
         if desired.resources.contains_key(address) {
-            if desired.owner != Owner::Workspace {
+            if desired.owner != Owner::Workspace && !take.contains(address) {
                 found.push(Obstacle::Owned { address: address.clone(), owner: head.owner.clone() });
             }
             continue;
@@ -109,6 +112,29 @@ fn foreign(
         }
     }
     Ok(found)
+}
+
+/// The objects of other resources that would be adopted.
+fn taken(effects: &[PlannedEffect], snapshot: &Snapshot) -> Vec<Obstacle> {
+    let adopted = effects.iter().filter(|effect| effect.effect == EffectKind::Adopt);
+    let of_another = adopted.filter_map(|effect| {
+        let object = snapshot.objects.iter().find(|object| object.place == effect.place)?;
+        let (by, _) = snapshot.heads.iter().find(|(_, head)| head.uid == object.uid)?;
+        (*by != effect.address).then(|| Obstacle::Taken { place: effect.place.clone(), by: by.clone() })
+    });
+    of_another.collect()
+}
+
+/// What could not be looked at, so that nobody takes silence for a good sign.
+fn unseen(snapshot: &Snapshot, observed: &[Observation]) -> Vec<String> {
+    let reason = |seen: &Observation| match &seen.sight {
+        Sight::Unknown(reason) => {
+            let head = snapshot.heads.iter().find(|(_, head)| head.uid == seen.uid);
+            head.map(|(address, _)| format!("{address} was not looked at elsewhere: {reason}"))
+        }
+        _ => None,
+    };
+    observed.iter().filter_map(reason).collect()
 }
 
 /// What follows from a set of actions.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::outside::Place;
 use crate::store::Owner;
 
 /// Something that keeps a plan from being applied.
@@ -21,6 +22,13 @@ pub enum Obstacle {
         address: Address,
         /// Whose it is.
         owner: Owner,
+    },
+    /// It would adopt the object of another resource.
+    Taken {
+        /// The object.
+        place: Place,
+        /// Whose it is.
+        by: Address,
     },
     /// Something of another config set refers to what would be gone.
     Needed {
@@ -50,6 +58,7 @@ impl std::fmt::Display for Obstacle {
         match self {
             Self::Protected { address } => write!(f, "{address} is protected and would be deleted"),
             Self::Owned { address, owner } => write!(f, "{address} belongs to {owner}"),
+            Self::Taken { place, by } => write!(f, "{place} is the object of {by}"),
             Self::Needed { address, by } => write!(f, "{by} refers to {address}, which would be gone"),
             Self::EmptyConfiguration { deletes } => {
                 write!(
@@ -71,7 +80,12 @@ impl Obstacle {
             Self::Protected { .. } => {
                 "declare it again with `deletion_policy: allow` and apply that first, or keep it"
             }
-            Self::Owned { .. } => "remove it there first, or give it another name here",
+            Self::Owned { .. } => {
+                "remove it there first, give it another name here, or take it over with `reactorcide import`"
+            }
+            Self::Taken { .. } => {
+                "remove that resource first with `reactorcide state rm`, which leaves the object as it is"
+            }
             Self::Needed { .. } => "it is declared elsewhere: change it there first",
             Self::EmptyConfiguration { .. } => "check --config; if everything shall go, give --allow-destroy",
             Self::ManyDeletes { .. } => "if they shall all go, give --allow-destroy",

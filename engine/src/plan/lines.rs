@@ -4,11 +4,11 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use super::value;
-use super::{Action, ActionKind};
+use super::{Action, ActionKind, Plan};
 use crate::diff::Difference;
+use crate::outside::{EffectKind, PlannedEffect};
 use crate::policy::{Finding, ReachRow};
 use crate::printable::printable;
-use crate::store::Counts;
 
 /// What a line says of what stands in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,37 @@ pub struct Line {
     pub text: String,
 }
 
-/// The counts of a plan in a sentence.
-pub fn summary(counts: &Counts) -> String {
+/// What a plan does in a sentence.
+pub fn summary(plan: &Plan) -> String {
+    let counts = &plan.summary;
     let renamed = if counts.rename > 0 { format!("{} to rename, ", counts.rename) } else { String::new() };
+    let elsewhere = match plan.effects.len() {
+        0 => String::new(),
+        1 => "; 1 effect elsewhere".to_owned(),
+        many => format!("; {many} effects elsewhere"),
+    };
     format!(
-        "Plan: {} to create, {} to update, {renamed}{} to delete.",
+        "Plan: {} to create, {} to update, {renamed}{} to delete{elsewhere}.",
         counts.create, counts.update, counts.delete
     )
+}
+
+/// What is done to an object elsewhere, and which.
+pub fn effect(effect: &PlannedEffect) -> (Sign, String) {
+    let PlannedEffect { address, place, .. } = effect;
+    let (sign, text) = match effect.effect {
+        EffectKind::Create => (Sign::Add, format!("make an object in {place}")),
+        EffectKind::Replace => (Sign::Change, format!("replace {place}")),
+        EffectKind::Remove => (Sign::Remove, format!("delete {place}")),
+        EffectKind::Heal if effect.differences.is_empty() => {
+            (Sign::Add, format!("make {place} again, which others deleted"))
+        }
+        EffectKind::Heal => (Sign::Change, format!("restore {place}, which others changed")),
+        EffectKind::Adopt => (Sign::Change, format!("adopt {place}")),
+        EffectKind::Forget => (Sign::Context, format!("forget {place}, which stays as it is")),
+        EffectKind::Resume => (Sign::Change, format!("go on with {place}, which an earlier change owes")),
+    };
+    (sign, printable(&format!("{text} ({address})")))
 }
 
 /// A row of the reach table in a sentence.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::lines::{self, Line, Sign};
 use super::{Action, ActionKind, Plan};
+use crate::diff::Difference;
 use crate::printable::printable;
 
 /// What forges take in one comment, in characters.
@@ -21,9 +22,12 @@ pub fn markdown(plan: &Plan, limit: usize) -> String {
     let mut page = Page { text: String::new(), length: 0, room: limit.saturating_sub(RESERVE) };
     if !plan.has_changes() {
         page.must("### No changes\n\nThe applied state is what the configuration says.\n");
+        for hint in &plan.hints {
+            page.add(&format!("\n{}\n", code(hint)));
+        }
         return page.text;
     }
-    page.must(&format!("### {}\n\n", lines::summary(&plan.summary)));
+    page.must(&format!("### {}\n\n", lines::summary(plan)));
     let mut hidden = Hidden::default();
     for obstacle in &plan.obstacles {
         let refusal = format!("> **Refused:** {}  \n> {}\n\n", code(&obstacle.to_string()), obstacle.hint());
@@ -63,9 +67,13 @@ pub fn markdown(plan: &Plan, limit: usize) -> String {
         "Deletes",
         destructive.iter().map(|action| format!("- {}\n", code(&lines::title(action).1))),
     );
+    section(&mut page, &mut hidden.effects, "Elsewhere", elsewhere(plan));
     section(&mut page, &mut hidden.changes, "Changes", other.iter().map(|action| heading(action)));
     for action in other.iter().chain(&destructive).filter(|action| !action.differences.is_empty()) {
         hidden.details += u64::from(!page.add(&details(action)));
+    }
+    for effect in plan.effects.iter().filter(|effect| !effect.differences.is_empty()) {
+        hidden.details += u64::from(!page.add(&folded(&lines::effect(effect).1, &effect.differences)));
     }
     for hint in &plan.hints {
         hidden.details += u64::from(!page.add(&format!("\n{}\n", code(hint))));
@@ -81,6 +89,7 @@ pub fn markdown(plan: &Plan, limit: usize) -> String {
 struct Hidden {
     consequences: u64,
     deletes: u64,
+    effects: u64,
     changes: u64,
     details: u64,
 }
@@ -90,6 +99,7 @@ impl Hidden {
         let parts: Vec<String> = [
             (self.consequences, "consequence", "consequences"),
             (self.deletes, "delete", "deletes"),
+            (self.effects, "effect elsewhere", "effects elsewhere"),
             (self.changes, "change", "changes"),
             (self.details, "difference", "differences"),
         ]
@@ -122,6 +132,13 @@ fn section(page: &mut Page, hidden: &mut u64, title: &str, items: impl Iterator<
     }
 }
 
+/// What is done elsewhere; what deletes comes first.
+fn elsewhere(plan: &Plan) -> impl Iterator<Item = String> {
+    let lines = plan.effects.iter().map(lines::effect);
+    let (first, other): (Vec<_>, Vec<_>) = lines.partition(|(sign, _)| *sign == Sign::Remove);
+    first.into_iter().chain(other).map(|(_, text)| format!("- {}\n", code(&text)))
+}
+
 fn heading(action: &Action) -> String {
     let (sign, title) = lines::title(action);
     let word = match sign {
@@ -135,9 +152,13 @@ fn heading(action: &Action) -> String {
 
 /// The differences of an action, folded.
 fn details(action: &Action) -> String {
-    let (_, title) = lines::title(action);
+    folded(&lines::title(action).1, &action.differences)
+}
+
+/// Differences under a title, folded.
+fn folded(title: &str, differences: &[Difference]) -> String {
     let mut body = String::new();
-    for Line { sign, text, inner } in action.differences.iter().flat_map(lines::difference) {
+    for Line { sign, text, inner } in differences.iter().flat_map(lines::difference) {
         // The colours of a diff know no mark for a change.
         let mark = if sign == Sign::Change { '!' } else { sign.mark() };
         let indent = if inner { "    " } else { "" };
@@ -145,7 +166,7 @@ fn details(action: &Action) -> String {
     }
     let fence = "`".repeat(longest_run(&body).max(2) + 1);
     // A summary is HTML: the title must not be.
-    let title = html(&title);
+    let title = html(title);
     format!("<details><summary><code>{title}</code></summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n")
 }
 

@@ -11,8 +11,9 @@ use super::reach::{layers, profile_of};
 use crate::address::Address;
 use crate::config::{
     Acceptance, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, Origin, ProfileSecrets, Protection,
-    Source, Spec, TrustAction, TrustRule,
+    Resource, Source, Spec, TrustAction, TrustRule,
 };
+use crate::reference::secret_name;
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +36,7 @@ impl Severity {
 }
 
 /// The codes there are, with what each weighs and means; docs/findings.md has an entry for each.
-pub const CODES: [(&str, Severity, &str); 7] = [
+pub const CODES: [(&str, Severity, &str); 8] = [
     ("RX101", Severity::High, "a secret can be reached in a new way"),
     ("RX102", Severity::High, "trust was raised"),
     ("RX103", Severity::High, "a protection was removed or weakened"),
@@ -46,6 +47,7 @@ pub const CODES: [(&str, Severity, &str); 7] = [
         Severity::Medium,
         "what runs in a job that reaches a secret changed, or can change without an apply",
     ),
+    ("RX107", Severity::High, "a secret is sent to another system"),
     ("RX201", Severity::Medium, "a secret is deleted while a policy still grants it"),
 ];
 
@@ -94,6 +96,7 @@ pub fn findings(
     opened_pools(before, after, &mut found);
     crossings(before, after, reach_before, reach_after, &mut found);
     changed_code(before, after, reach_before, reach_after, &mut found);
+    sent_secrets(before, after, &mut found);
     deleted_secrets(before, after, &mut found);
     for finding in &mut found {
         accept(finding, before, after, as_of);
@@ -483,6 +486,26 @@ fn pinned(source: &Source) -> bool {
         matches!(reference.len(), 40 | 64) && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
     });
     source.none || commit || source.checksum.is_some()
+}
+
+/// Secrets that open the doors of other systems: whoever answers at that address gets the value.
+fn sent_secrets(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    for (address, resource) in after {
+        let Some((secret, to)) = sent(resource) else { continue };
+        let known = before.values().filter_map(sent).any(|(other, there)| other == secret && there == to);
+        if !known {
+            let message = format!("{secret} is sent to {to} by {address}");
+            found.push(finding("RX107", address, message, Vec::new()));
+        }
+    }
+}
+
+/// Which secret a resource sends where.
+fn sent(resource: &Resource) -> Option<(Address, String)> {
+    let Spec::WebhookTarget(spec) = &resource.spec else { return None };
+    let secret = Address::new(Kind::Secret, None, secret_name(spec.token.as_ref()?));
+    let (scheme, rest) = spec.url.split_once("://")?;
+    Some((secret, format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())))
 }
 
 fn deleted_secrets(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {

@@ -237,6 +237,11 @@ fn pattern_words(pointer: &str, pattern: &str, instance: &Value) -> (String, Str
         ("^/dev(/", "a device", "an absolute path below /dev, without `..`"),
         ("^[A-Z][A-Z_]", "a capability", "such as NET_RAW"),
         ("(root|[0-9]", "a user", "root, 1001 or 1001:1001"),
+        (
+            "^https?://",
+            "the URL of a collection",
+            "such as https://hooks.example.com/objects: without user, query and fragment",
+        ),
         ("[0-9a-f]{64}", "a SHA-256 checksum", "64 lower-case hexadecimal digits"),
         (r"^(/\.?[", "an absolute path without `..`", "such as /job"),
     ];

@@ -9,7 +9,7 @@ use reactorcide_engine::address::Address;
 use reactorcide_engine::apply::{Stamp, decide};
 use reactorcide_engine::canonical::read_document;
 use reactorcide_engine::config::Catalog;
-use reactorcide_engine::outside::{FakeOutside, JournalLine, Object, Place, Seen, Wishes};
+use reactorcide_engine::outside::{FakeOutside, JournalLine, Object, Place, Seen};
 use reactorcide_engine::plan::{self, Desired, Options};
 use reactorcide_engine::store::{Author, ChangeId, Lineage, MemoryStore, Owner, Store, Uid};
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ impl World {
             .map(|(address, text)| (address.clone(), read_document(text).expect("it reads")))
             .collect();
         let desired = Desired { owner: Owner::Workspace, resources };
-        let options = Options { as_of: "2026-01-01".into(), allow_destroy: true, outside: Wishes::default() };
+        let options = Options { as_of: "2026-01-01".into(), allow_destroy: true, ..Options::default() };
         let snapshot = self.store.snapshot().await.expect("a snapshot");
         let plan = plan::between(&desired, &snapshot, &options).expect("a plan");
         self.numbers += 1;

@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::How;
 use super::local::{self, Plan};
-use super::secrets::{from_environment, from_file, given};
 use crate::exit::{Exit, Failure};
 use crate::report;
+use crate::secrets::{from_environment, from_file, given};
 use crate::settings::Settings;
 
 /// Options that describe a job.

@@ -1,7 +1,6 @@
 //! Values of secrets for a local run: from the command line, or from where a Secret says that a local run finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Kind, ProfileSecrets, RunnerMode, SecretSource, Spec};
@@ -9,9 +8,9 @@ use reactorcide_engine::protocol::mask;
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_worker::{Secrets, credentials_wanted, secrets_wanted};
 
-use super::event::split;
 use super::local::Plan;
 use crate::exit::{Exit, Failure};
+use crate::secrets::{from_environment, from_file, given};
 
 /// Every secret that the jobs to run name, with its value. Nothing runs where one has none.
 pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secrets, Failure> {
@@ -74,26 +73,6 @@ fn find<'a>(values: &'a BTreeMap<String, Sensitive>, secret: &str) -> Option<&'a
     values.get(secret).or_else(|| values.get(secret.split_once(':')?.0))
 }
 
-pub fn given(pairs: &[String]) -> Result<BTreeMap<String, Sensitive>, Failure> {
-    pairs
-        .iter()
-        .map(|pair| {
-            let (name, source) = split(pair, "--secret")?;
-            let value = match source.split_once(':') {
-                Some(("env", variable)) => from_environment(name, variable)?,
-                Some(("file", path)) => from_file(name, path)?,
-                _ => {
-                    // The text may be a value that somebody put there by mistake: it is not repeated.
-                    return Err(Failure::new(format!("--secret {name} does not say where its value is"))
-                        .hint(format!("write --secret {name}=env:VARIABLE or --secret {name}=file:PATH"))
-                        .exit(Exit::Usage));
-                }
-            };
-            Ok((name.to_owned(), value))
-        })
-        .collect()
-}
-
 /// Where the declaration of a secret says that a local run finds it.
 fn declared(plan: &Plan, catalog: &Catalog, secret: &str) -> Result<Option<Sensitive>, Failure> {
     let name = secret.split_once(':').map_or(secret, |(name, _)| name);
@@ -105,18 +84,4 @@ fn declared(plan: &Plan, catalog: &Catalog, secret: &str) -> Result<Option<Sensi
         (SecretSource::File, Some(path)) => from_file(name, path).map(Some),
         _ => Ok(None),
     }
-}
-
-pub fn from_environment(name: &str, variable: &str) -> Result<Sensitive, Failure> {
-    std::env::var(variable).map(Sensitive::new).map_err(|_| {
-        Failure::new(format!("the secret {name:?} comes from the variable {variable}, which is not set"))
-    })
-}
-
-/// One line break at the end belongs to the file, not to the value.
-pub fn from_file(name: &str, path: &str) -> Result<Sensitive, Failure> {
-    let text = std::fs::read_to_string(Path::new(path))
-        .map_err(|error| Failure::new(format!("the secret {name:?} cannot be read from {path}: {error}")))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(Sensitive::new(text.strip_suffix('\r').unwrap_or(text)))
 }

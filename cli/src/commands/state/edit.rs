@@ -9,6 +9,7 @@ use clap::Args;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::canonical;
 use reactorcide_engine::config::Catalog;
+use reactorcide_engine::outside::Wishes;
 use reactorcide_engine::plan::{self, Options, dangling};
 
 use reactorcide_engine::store::Snapshot;
@@ -57,7 +58,7 @@ pub fn rename(arguments: &MoveArgs, settings: &Settings) -> Result<Exit, Failure
             .hint("only the name of a resource can change; what is in a project moves with the project")
             .exit(Exit::Usage));
     }
-    let options = Options { as_of: today(), allow_destroy: false };
+    let options = Options { as_of: today(), ..Options::default() };
     let plan = towards(
         |snapshot| {
             let mut catalog = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
@@ -76,16 +77,20 @@ pub fn rename(arguments: &MoveArgs, settings: &Settings) -> Result<Exit, Failure
     carry_out(&plan, false, &arguments.commit, settings)
 }
 
-/// Deletes resources, whatever the files say.
+/// Deletes resources, whatever the files say. Their objects elsewhere stay as they are.
 pub fn remove(arguments: &RemoveArgs, settings: &Settings) -> Result<Exit, Failure> {
     let addresses: Vec<Address> =
         arguments.addresses.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?;
-    let options = Options { as_of: today(), allow_destroy: true };
+    let forget = Wishes { forget: addresses.iter().cloned().collect(), ..Wishes::default() };
+    let options = Options { as_of: today(), allow_destroy: true, outside: forget, ..Options::default() };
     let plan = towards(
         |snapshot| {
             let mut catalog = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
             for address in &addresses {
-                catalog.remove(address).ok_or_else(|| not_applied(address, snapshot))?;
+                let is_owed = snapshot.owed.iter().any(|owed| owed.address == *address);
+                if catalog.remove(address).is_none() && !is_owed {
+                    return Err(not_applied(address, snapshot));
+                }
             }
             whole(catalog, snapshot)
         },

@@ -284,3 +284,19 @@ fn what_untrusted_code_hands_to_a_job_with_a_secret_is_found() {
     after.push(resource(Kind::Project, "other", json!({})));
     assert_eq!(codes(before, after), Vec::<String>::new(), "what was so before is no finding");
 }
+
+#[test]
+fn a_secret_that_is_sent_to_another_system_is_found() {
+    let target = |name: &str, url: &str| {
+        resource(Kind::WebhookTarget, name, json!({"url": url, "token": "hooks/token", "body": {}}))
+    };
+    let with = |url: &str| vec![target("hook", url)];
+    let known = || with("https://a.example/one");
+    assert_eq!(codes(vec![], known()), ["RX107"]);
+    assert_eq!(codes(known(), with("https://b.example/one")), ["RX107"]);
+    assert_eq!(codes(known(), with("https://a.example:8443/one")), ["RX107"]);
+    assert_eq!(codes(known(), with("https://a.example/two")), Vec::<String>::new());
+    assert_eq!(codes(known(), vec![target("other", "https://a.example")]), Vec::<String>::new());
+    let open = resource(Kind::WebhookTarget, "hook", json!({"url": "https://a.example"}));
+    assert_eq!(codes(vec![], vec![open]), Vec::<String>::new());
+}

@@ -1,0 +1,198 @@
+//! Makes plans: reads both sides, narrows them to what was asked for, looks elsewhere, and remembers what changes nothing.
+
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Catalog, Configuration, Kind};
+use reactorcide_engine::outside::Observation;
+use reactorcide_engine::plan::{self, Desired, Options, Plan};
+use reactorcide_engine::read::Context;
+use reactorcide_engine::store::{Change, Owner, Snapshot};
+
+use super::PlanOptions;
+use crate::commands::state::parse_address;
+use crate::config_files::{Files, valid};
+use crate::exit::{Exit, Failure};
+use crate::plan_cache::{self, Key};
+use crate::settings::Settings;
+use crate::{applied, outside, time};
+
+/// What the configuration and the applied state come to.
+pub enum Made {
+    /// The same was planned before, and changes nothing.
+    Unchanged,
+    /// A plan.
+    Plan(Box<Plan>),
+}
+
+/// Makes the plan from the configuration and the applied state. Somebody who wants to see all of it must ask for it
+/// `whole`.
+pub fn make(
+    options: &PlanOptions,
+    secrets: &[String],
+    settings: &Settings,
+    whole: bool,
+) -> Result<Made, Failure> {
+    let as_of = date(options.as_of.as_deref())?;
+    applied::location(settings)?;
+    let files = Files::of(settings)?;
+    let (targets, owner) = (targets(&options.targets)?, owner_of(options.project.as_deref()));
+    let whole = whole || !targets.is_empty() || owner != Owner::Workspace;
+    let key = files.key();
+    // What is wrong with the state is said after what is wrong with the configuration.
+    let last = applied::block_on(applied::last_change(settings)).ok().flatten();
+    let known = key.as_ref().zip(last.as_ref()).filter(|_| !whole);
+    if known.is_some_and(|(key, last)| plan_cache::is_known(settings, key, &last.id)) {
+        return Ok(Made::Unchanged);
+    }
+    let Configured { resources, snapshot, is_quiet } = configured(files, &owner, settings)?;
+    let resources = narrowed(resources, &snapshot, &targets, &owner)?;
+    let observed =
+        if options.no_refresh { Vec::new() } else { observe(&snapshot, &targets, secrets, &owner)? };
+    let has_objects = !snapshot.objects.is_empty();
+    let desired = Desired { owner, resources };
+    let mut options = Options { as_of, allow_destroy: options.allow_destroy, ..Options::default() };
+    options.outside.observed = observed;
+    let plan = plan::between(&desired, &snapshot, &options).map_err(|error| unreadable(&error))?;
+    // Where there are objects elsewhere, the same files and state do not say what is to be done.
+    if targets.is_empty() && is_quiet && !has_objects {
+        remember(&plan, key.as_ref(), last.as_ref(), settings);
+    }
+    Ok(Made::Plan(Box::new(plan)))
+}
+
+/// Remembers a plan that changes nothing and says nothing else.
+fn remember(plan: &Plan, key: Option<&Key>, last: Option<&Change>, settings: &Settings) {
+    let says_nothing = !plan.has_changes() && plan.hints.is_empty() && plan.obstacles.is_empty();
+    let last = last.filter(|last| says_nothing && last.serial == plan.base.serial);
+    if let (Some(key), Some(last)) = (key, last) {
+        plan_cache::remember(settings, key, &last.id);
+    }
+}
+
+/// Looks at what is elsewhere, where there is anything of the workspace's.
+fn observe(
+    snapshot: &Snapshot,
+    targets: &[Address],
+    secrets: &[String],
+    owner: &Owner,
+) -> Result<Vec<Observation>, Failure> {
+    if snapshot.objects.is_empty() || *owner != Owner::Workspace {
+        return Ok(Vec::new());
+    }
+    let client = outside::client(snapshot, None, None, secrets)?;
+    applied::block_on(async { Ok(outside::observe(snapshot, targets, &client).await) })
+}
+
+fn date(as_of: Option<&str>) -> Result<String, Failure> {
+    match as_of {
+        Some(date) if time::is_date(date) => Ok(date.to_owned()),
+        Some(other) => {
+            Err(Failure::new(format!("{other:?} is not a date")).hint("write YYYY-MM-DD").exit(Exit::Usage))
+        }
+        None => Ok(today()),
+    }
+}
+
+/// The addresses that somebody named.
+fn targets(texts: &[String]) -> Result<Vec<Address>, Failure> {
+    texts.iter().map(|target| parse_address(target)).collect()
+}
+
+/// The config set that a project's name, or none, stands for.
+pub fn owner_of(project: Option<&str>) -> Owner {
+    project.map_or(Owner::Workspace, |name| Owner::Project(name.to_owned()))
+}
+
+/// What is declared, and what is applied.
+pub struct Configured {
+    /// What the files declare.
+    pub resources: Catalog,
+    /// What is applied.
+    pub snapshot: Snapshot,
+    /// Whether there was nothing to say about the files.
+    pub is_quiet: bool,
+}
+
+/// Reads both sides.
+pub fn configured(files: Files, owner: &Owner, settings: &Settings) -> Result<Configured, Failure> {
+    let is_empty = files.is_empty();
+    let mut is_quiet = true;
+    let snapshot = applied::block_on(applied::snapshot(settings));
+    let context = Context { given: given(snapshot.as_ref().ok(), owner)?, owner: owner.clone() };
+    let read = files.read_in(context).and_then(|reading| {
+        is_quiet = reading.diagnostics.is_empty();
+        valid(reading).map(Configuration::into_catalog)
+    });
+    let (resources, snapshot) = match (read, snapshot) {
+        // Nothing is left of what was applied: a plan of deletes, which asks for more than a yes.
+        (Err(_), Ok(snapshot)) if is_empty && !snapshot.heads.is_empty() => (Catalog::default(), snapshot),
+        (read, snapshot) => (read?, snapshot?),
+    };
+    if let Owner::Project(name) = owner
+        && !snapshot.heads.contains_key(&Address::new(Kind::Project, None, name))
+    {
+        return Err(Failure::new(format!("Project/{name} is not applied"))
+            .hint("the workspace's configuration declares projects; apply that first"));
+    }
+    Ok(Configured { resources, snapshot, is_quiet })
+}
+
+/// Of what is declared only the targets and what they refer to, where there are any; the rest as it is applied.
+fn narrowed(
+    resources: Catalog,
+    snapshot: &Snapshot,
+    targets: &[Address],
+    owner: &Owner,
+) -> Result<Catalog, Failure> {
+    if targets.is_empty() {
+        return Ok(resources);
+    }
+    let applied = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
+    let mut part = plan::targeted(&resources, &applied, targets).map_err(|error| {
+        Failure::new(error.to_string())
+            .hint("`reactorcide state list` lists what is applied")
+            .exit(Exit::Usage)
+    })?;
+    part.retain(|address, _| targets.contains(address) || is_of(snapshot, address, owner));
+    Ok(part)
+}
+
+/// Whether a resource is not somebody else's.
+fn is_of(snapshot: &Snapshot, address: &Address, owner: &Owner) -> bool {
+    snapshot.heads.get(address).is_none_or(|head| head.owner == *owner)
+}
+
+/// What others have applied, which a configuration may refer to.
+fn given(snapshot: Option<&Snapshot>, owner: &Owner) -> Result<Catalog, Failure> {
+    let others =
+        snapshot.into_iter().flat_map(|snapshot| &snapshot.heads).filter(|(_, head)| head.owner != *owner);
+    others
+        .map(|(address, head)| {
+            let resource = head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
+            Ok((address.clone(), resource))
+        })
+        .collect()
+}
+
+/// What it means that a stored resource cannot be read.
+pub fn unreadable(error: &plan::Error) -> Failure {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    Failure::new(format!("{error}{source}")).hint("a newer version of reactorcide may have written it")
+}
+
+/// The date of a plan for which none is named.
+pub fn today() -> String {
+    time::date(time::now())
+}
+
+/// The plan towards resources that are worked out from what is applied.
+pub fn towards(
+    resources: impl FnOnce(&Snapshot) -> Result<Catalog, Failure>,
+    options: &Options,
+    settings: &Settings,
+) -> Result<Plan, Failure> {
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let mut resources = resources(&snapshot)?;
+    resources.retain(|address, _| is_of(&snapshot, address, &Owner::Workspace));
+    let desired = Desired { owner: Owner::Workspace, resources };
+    plan::between(&desired, &snapshot, options).map_err(|error| unreadable(&error))
+}
