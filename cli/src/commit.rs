@@ -78,10 +78,9 @@ pub fn carry_out(
             .exit(Exit::NotAccepted));
     }
     applied::block_on(async {
-        let mut ctrl_c = signal(SignalKind::interrupt())
-            .map_err(|error| Failure::new(format!("Ctrl-C cannot be listened to: {error}")))?;
+        let mut ctrl_c = listen()?;
         if !arguments.auto_approve && !approved {
-            match ask(&mut ctrl_c).await? {
+            match ask_with("Apply these changes?", HOW_TO_APPROVE, &mut ctrl_c).await? {
                 Answer::Yes => {}
                 Answer::Other => {
                     report::note("not applied: the answer was not \"yes\"");
@@ -217,19 +216,32 @@ async fn show_moved(plan: &Plan, moved: &[Moved], store: &dyn Store) -> Result<(
     Ok(())
 }
 
-enum Answer {
+/// What to do where nobody can be asked.
+const HOW_TO_APPROVE: &str = "review the plan and give --auto-approve, best with --expect-plan FINGERPRINT";
+
+/// What somebody answered.
+pub enum Answer {
     Yes,
     Other,
     Interrupted,
 }
 
 /// Asks whether to go on. Only "yes" is a yes.
-async fn ask(ctrl_c: &mut Signal) -> Result<Answer, Failure> {
+pub async fn ask(question: &str, otherwise: &str) -> Result<Answer, Failure> {
+    ask_with(question, otherwise, &mut listen()?).await
+}
+
+/// For Ctrl-C, from now on.
+fn listen() -> Result<Signal, Failure> {
+    signal(SignalKind::interrupt())
+        .map_err(|error| Failure::new(format!("Ctrl-C cannot be listened to: {error}")))
+}
+
+async fn ask_with(question: &str, otherwise: &str, ctrl_c: &mut Signal) -> Result<Answer, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new("there is no terminal to ask on")
-            .hint("review the plan and give --auto-approve, best with --expect-plan FINGERPRINT"));
+        return Err(Failure::new("there is no terminal to ask on").hint(otherwise));
     }
-    let _ = write!(anstream::stderr(), "Apply these changes? Only \"yes\" is accepted: ");
+    let _ = write!(anstream::stderr(), "{question} Only \"yes\" is accepted: ");
     let _ = anstream::stderr().flush();
     let (answer, answered) = tokio::sync::oneshot::channel();
     // A thread of its own: one that waits for a terminal cannot be stopped, and must not hold up Ctrl-C.
@@ -253,7 +265,7 @@ async fn ask(ctrl_c: &mut Signal) -> Result<Answer, Failure> {
 }
 
 /// Who applies, as the operating system knows them.
-fn actor() -> String {
+pub fn actor() -> String {
     let name =
         ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
     match name {

@@ -243,6 +243,21 @@ pub struct Revision {
     pub head: Head,
 }
 
+/// What was forgotten of the history, or shall be: what no change after `until` needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// When, in milliseconds since 1970 UTC.
+    pub at: u64,
+    /// Who said so.
+    pub actor: String,
+    /// The last change whose outcome can be told by what is left. Those before it cannot.
+    pub until: u64,
+    /// How many changes it removed.
+    pub changes: u64,
+    /// How many revisions it removed.
+    pub revisions: u64,
+}
+
 /// All that one commit writes. A store writes all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -333,6 +348,16 @@ pub enum StoreError {
         /// Where the state is.
         location: String,
     },
+    /// What was asked for was forgotten.
+    #[error(
+        "what was applied at change {serial} was forgotten: the history was compacted up to change {until}"
+    )]
+    Compacted {
+        /// What was asked for.
+        serial: u64,
+        /// The first that can be told.
+        until: u64,
+    },
     /// Anything else that the database says.
     #[error("{location}: {attempt} failed")]
     Backend {
@@ -369,6 +394,7 @@ impl StoreError {
                 "the disk may be full or broken: look at its free space and the system's log; then `reactorcide plan` shows what is still to do"
             }
             Self::Full { .. } => "free some space and try again; nothing was changed",
+            Self::Compacted { .. } => "`reactorcide history` lists the changes that can be told",
             Self::Backend { .. } => return None,
         })
     }
@@ -396,7 +422,8 @@ pub type Decide<'a> = Box<dyn FnOnce(&Snapshot) -> Result<Commit, Refusal> + Sen
 /// - `commit` calls `decide` once, inside a transaction that excludes every other commit, with the state as
 ///   it is in that transaction; then it writes all of what was decided, durably, or nothing. Commits follow
 ///   one another; one that must wait longer than the store's deadline ends with [`StoreError::Busy`].
-/// - Revisions and changes are never changed or removed.
+/// - Revisions and changes are never changed, and removed by `compact` alone, which changes nothing that is applied and
+///   nothing that [`Store::at`] tells of later changes.
 /// - What does not exist is `None` or empty, never an error.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -412,11 +439,21 @@ pub trait Store: Send + Sync {
     /// One change and what it wrote, by address. `id` may be the first digits of an id if they name one only.
     async fn change(&self, id: &str) -> Result<Option<(Change, Vec<Revision>)>, StoreError>;
 
+    /// Forgets what no change after `compaction.until` needs, and returns how much that was.
+    async fn compact(&self, compaction: &Compaction) -> Result<Compaction, StoreError>;
+
+    /// What was forgotten, newest first.
+    async fn compactions(&self) -> Result<Vec<Compaction>, StoreError>;
+
     /// Every revision of every resource that ever had this address, oldest first.
     async fn revisions(&self, address: &Address) -> Result<Vec<Revision>, StoreError>;
 
     /// The state as the change of that serial left it, told again from the history.
     async fn at(&self, serial: u64) -> Result<Snapshot, StoreError> {
+        let until = self.compactions().await?.iter().map(|one| one.until).max().unwrap_or_default();
+        if serial < until {
+            return Err(StoreError::Compacted { serial, until });
+        }
         let lineage = self.snapshot().await?.lineage;
         let mut changes = self.history(None, u32::MAX).await?;
         changes.retain(|change| change.serial <= serial);

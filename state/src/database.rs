@@ -175,6 +175,25 @@ impl Database {
         Attempt { path: &self.path, what, waited: self.options.lock_timeout }
     }
 
+    /// How much room its pages take, in bytes.
+    pub(crate) async fn size(&self) -> Result<u64, StoreError> {
+        let size: i64 =
+            sqlx::query_scalar("select page_count * page_size from pragma_page_count(), pragma_page_size()")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|error| self.attempt("read").failed(error))?;
+        Ok(size.unsigned_abs())
+    }
+
+    /// Writes the file anew without what was removed. Killed meanwhile, it is as it was.
+    pub(crate) async fn shrink(&self) -> Result<(), StoreError> {
+        for statement in ["vacuum", "pragma wal_checkpoint(truncate)"] {
+            let done = sqlx::query(statement).execute(&self.pool).await;
+            done.map_err(|error| self.attempt("written").failed(error))?;
+        }
+        Ok(())
+    }
+
     /// Where it is, for people.
     pub fn location(&self) -> String {
         self.path.display().to_string()

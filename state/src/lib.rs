@@ -3,6 +3,7 @@
 //! [`State`] is one wherever it is. [`Database`] is a SQLite file and its schema, [`PostgresDatabase`] a schema in
 //! PostgreSQL; the engine's stores on both are made from the same statements.
 
+mod compaction;
 mod database;
 mod directory;
 mod error;

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 3] = [
+const ALL: [(i64, &str, &str, &str); 4] = [
     (
         1,
         "resources",
@@ -25,6 +25,12 @@ const ALL: [(i64, &str, &str, &str); 3] = [
         "outside",
         include_str!("../migrations/sqlite/0003_outside.sql"),
         include_str!("../migrations/postgres/0003_outside.sql"),
+    ),
+    (
+        4,
+        "compaction",
+        include_str!("../migrations/sqlite/0004_compaction.sql"),
+        include_str!("../migrations/postgres/0004_compaction.sql"),
     ),
 ];
 

@@ -233,6 +233,29 @@ impl PostgresDatabase {
         PostgresAttempt { location: &self.location, what, waited: self.options.lock_timeout }
     }
 
+    /// How much room its tables take, in bytes.
+    pub(crate) async fn size(&self) -> Result<u64, StoreError> {
+        let size: i64 = sqlx::query_scalar(
+            "select coalesce(sum(pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)), 0)::bigint
+             from pg_tables where schemaname = $1",
+        )
+        .bind(&self.schema)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.attempt("read").failed(error))?;
+        Ok(size.unsigned_abs())
+    }
+
+    /// Lets the room of what was removed be used again. Readers and writers go on meanwhile.
+    pub(crate) async fn shrink(&self) -> Result<(), StoreError> {
+        let vacuum = "vacuum revisions, changes, outside_tasks, outside_journal";
+        sqlx::query(vacuum)
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.attempt("written").failed(error))?;
+        Ok(())
+    }
+
     /// Where it is, for people: without the password.
     pub fn location(&self) -> String {
         self.location.clone()

@@ -106,6 +106,22 @@ impl State {
         }
     }
 
+    /// How much room it takes, in bytes.
+    pub async fn size(&self) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(database) => database.size().await,
+            Self::Postgres(database) => database.size().await,
+        }
+    }
+
+    /// Gives back the room of what was removed.
+    pub async fn shrink(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(database) => database.shrink().await,
+            Self::Postgres(database) => database.shrink().await,
+        }
+    }
+
     /// Closes it.
     pub async fn close(self) {
         match self {

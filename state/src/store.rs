@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::store::{
-    Author, Change, ChangeId, Commit, CommitError, Counts, Decide, Head, Lineage, Operation, Owner, Revision,
-    Snapshot, Store, StoreError, Uid,
+    Author, Change, ChangeId, Commit, CommitError, Compaction, Counts, Decide, Head, Lineage, Operation,
+    Owner, Revision, Snapshot, Store, StoreError, Uid,
 };
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -241,6 +241,22 @@ macro_rules! store_on {
                 self.write(&mut transaction, &commit).await.map_err(failed)?;
                 transaction.commit().await.map_err(failed)?;
                 Ok(commit.change)
+            }
+
+            async fn compact(&self, compaction: &Compaction) -> Result<Compaction, StoreError> {
+                let failed = |error| self.database.attempt("written").failed(error);
+                let mut transaction = self.database.begin().await?;
+                let done = self.compact_in(&mut transaction, compaction).await.map_err(failed)?;
+                transaction.commit().await.map_err(failed)?;
+                Ok(done)
+            }
+
+            async fn compactions(&self) -> Result<Vec<Compaction>, StoreError> {
+                let rows = sqlx::query("select * from compactions order by number desc")
+                    .fetch_all(&self.database.pool)
+                    .await
+                    .map_err(|error| self.read_failed(error))?;
+                rows.iter().map(|row| self.compaction(row)).collect()
             }
 
             async fn history(&self, address: Option<&Address>, limit: u32) -> Result<Vec<Change>, StoreError> {

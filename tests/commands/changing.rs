@@ -174,3 +174,22 @@ fn a_projects_own_repository(#[case] place: Place) {
     session.run("diff 2..3").run("plan --project web --config repository").run("state list");
     session.compare("a_projects_own_repository");
 }
+
+#[rstest]
+#[case::sqlite(Place::Sqlite)]
+#[case::postgres(Place::Postgres)]
+fn old_history_is_forgotten_and_nothing_else(#[case] place: Place) {
+    let project = project().at(place);
+    let mut session = Transcript::of(&project);
+    session.run("state compact").run("apply --auto-approve");
+    for round in 2..=5 {
+        let command = format!("make {round}");
+        session.write(".reactorcide/make.yaml", &template("make", &command)).run("apply --auto-approve");
+    }
+    session.run("state compact").run("state compact --keep 2 --dry-run").run("state compact --keep 2");
+    session.run("state compact --before 2020-01-01 --keep 0").run("state compact --before yesterday");
+    session.run("state compact --keep 2 --auto-approve");
+    session.run("history").run("plan --detailed-exitcode").run("diff 4..5").run("diff 2..5");
+    session.run("rollback --to 1").run("rollback --to 3 --auto-approve").run("state compact --keep 2");
+    session.compare("old_history_is_forgotten");
+}

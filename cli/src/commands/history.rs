@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::state::parse_address;
 use crate::exit::{Exit, Failure};
-use crate::report::printable;
+use crate::report::{count, printable};
 use crate::settings::Settings;
 use crate::{applied, time};
 
@@ -27,17 +27,16 @@ pub struct HistoryArgs {
 /// Lists the changes.
 pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Failure> {
     let address = arguments.address.as_deref().map(parse_address).transpose()?;
-    let changes = applied::block_on(async {
-        match applied::open(settings).await? {
-            Some(applied) => {
-                applied.store.history(address.as_ref(), arguments.limit).await.map_err(applied::store_failure)
-            }
-            None => Ok(Vec::new()),
-        }
+    let (changes, compactions) = applied::block_on(async {
+        let Some(applied) = applied::open(settings).await? else { return Ok(Default::default()) };
+        let changes = applied.store.history(address.as_ref(), arguments.limit).await;
+        let compactions = applied.store.compactions().await.map_err(applied::store_failure)?;
+        Ok((changes.map_err(applied::store_failure)?, compactions))
     })?;
     let mut stdout = anstream::stdout().lock();
     if arguments.json {
-        let _ = writeln!(stdout, "{:#}", json!({"version": 1, "changes": changes}));
+        let _ =
+            writeln!(stdout, "{:#}", json!({"version": 1, "changes": changes, "compactions": compactions}));
         return Ok(Exit::Success);
     }
     if changes.is_empty() {
@@ -57,6 +56,16 @@ pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Fai
             counts.create,
             counts.update,
             counts.delete
+        );
+        let _ = writeln!(stdout, "{}", printable(&line));
+    }
+    for one in compactions {
+        let line = format!(
+            "forgotten {} by {}: {} up to change {}",
+            time::timestamp(one.at),
+            one.actor,
+            count(usize::try_from(one.changes).unwrap_or(usize::MAX), "change"),
+            one.until
         );
         let _ = writeln!(stdout, "{}", printable(&line));
     }

@@ -1,5 +1,6 @@
 //! `reactorcide state list`, `state show` and `show`: what is applied.
 
+mod compact;
 mod edit;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ enum StateCommand {
     Rm(edit::RemoveArgs),
     /// Write what is applied as a configuration
     Export(edit::ExportArgs),
+    /// Forget old history, and nothing that is applied
+    Compact(compact::CompactArgs),
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +77,7 @@ pub fn state(arguments: &StateArgs, settings: &Settings) -> Result<Exit, Failure
         StateCommand::Mv(arguments) => edit::rename(arguments, settings),
         StateCommand::Rm(arguments) => edit::remove(arguments, settings),
         StateCommand::Export(arguments) => edit::export(arguments, settings),
+        StateCommand::Compact(arguments) => compact::compact(arguments, settings),
     }
 }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    Author, Change, ChangeId, Commit, CommitError, Counts, Head, Operation, Owner, Snapshot, Store, Uid,
-    Write,
+    Author, Change, ChangeId, Commit, CommitError, Compaction, Counts, Head, Operation, Owner, Snapshot,
+    Store, StoreError, Uid, Write,
 };
 use crate::address::Address;
 use crate::apply::Refusal;
@@ -114,6 +114,51 @@ pub async fn commits_at_once_follow_one_another(stores: Vec<Arc<dyn Store>>, eac
     futures_util::future::join_all(commits).await;
     let snapshot = stores[0].snapshot().await.expect("a snapshot");
     assert_eq!((snapshot.serial, snapshot.heads.len()), (count as u64, count));
+}
+
+/// What is forgotten is only what nothing needs: what is applied, and every later moment, stays as it is.
+pub async fn what_is_forgotten_is_what_nothing_needs(store: &dyn Store) {
+    let address = |name: &str| Address::new(Kind::Project, None, name);
+    let again = |now: &Snapshot, id: &str, operation: Operation, name: &str| {
+        let head = &now.heads[&address(name)];
+        let head = Head { generation: head.generation + 1, ..head.clone() };
+        commit(now, id, vec![Write { operation, address: address(name), head }])
+    };
+    let names = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+    store.commit(Box::new(|now| Ok(creates(now, "c1", names)))).await.expect("a commit");
+    for (id, operation, name) in [
+        ("c2", Operation::Update, "a"),
+        ("c3", Operation::Delete, "b"),
+        ("c4", Operation::Update, "a"),
+        ("c5", Operation::Update, "a"),
+    ] {
+        store.commit(Box::new(|now| Ok(again(now, id, operation, name)))).await.expect("a commit");
+    }
+    let mut before = Vec::new();
+    for serial in 0..=5 {
+        before.push(store.at(serial).await.expect("a moment"));
+    }
+    let wanted = Compaction { at: 7, actor: "user:test".into(), until: 4, changes: 0, revisions: 0 };
+    let done = store.compact(&wanted).await.expect("a compaction");
+    // Of `a` three, of `b` both; the changes that made nothing which is left are gone with them.
+    assert_eq!(done, Compaction { revisions: 4, changes: 2, ..wanted.clone() });
+    assert_eq!(store.compactions().await.expect("compactions"), [done]);
+    let snapshot = store.snapshot().await.expect("a snapshot");
+    assert_eq!((snapshot.serial, &snapshot.heads), (5, &before[5].heads));
+    for (serial, moment) in before.iter().enumerate() {
+        match store.at(serial as u64).await {
+            Ok(now) => assert!(serial >= 4 && now == *moment, "{serial}"),
+            Err(StoreError::Compacted { until: 4, .. }) => assert!(serial < 4, "{serial}"),
+            Err(error) => panic!("{serial}: {error}"),
+        }
+    }
+    let serials: Vec<u64> =
+        store.history(None, 10).await.expect("history").iter().map(|change| change.serial).collect();
+    assert_eq!(serials, [5, 4, 1]);
+    let second = store.compact(&wanted).await.expect("a compaction");
+    assert_eq!((second.changes, second.revisions), (0, 0), "there is nothing left to forget");
+    store.commit(Box::new(|now| Ok(again(now, "c6", Operation::Update, "c")))).await.expect("a commit");
+    assert_eq!(store.at(5).await.expect("a moment"), before[5]);
 }
 
 /// Ten thousand resources in one commit are no trouble.

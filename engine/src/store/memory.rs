@@ -1,11 +1,15 @@
 //! A store in memory: the fake beside the trait, for tests and for planning without any state.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Change, CommitError, Decide, Lineage, Operation, Revision, Snapshot, Store, StoreError};
+use super::{
+    Change, ChangeId, CommitError, Compaction, Decide, Lineage, Operation, Revision, Snapshot, Store,
+    StoreError, Uid,
+};
 use crate::address::Address;
 use crate::outside::{
     Acquired, Entry, Goal, JournalLine, Lease, LeaseLost, Ledger, LedgerError, Object, Outward, Owed, TaskId,
@@ -26,6 +30,7 @@ struct Inner {
     lease: Option<(Lease, Duration)>,
     last_token: u64,
     journal: Vec<JournalLine>,
+    compactions: Vec<Compaction>,
     /// The clock of leases, which stands still unless it is moved.
     clock: Duration,
 }
@@ -65,6 +70,7 @@ impl MemoryStore {
             lease: None,
             last_token: 0,
             journal: Vec::new(),
+            compactions: Vec::new(),
             clock: Duration::ZERO,
         };
         Self { inner: Mutex::new(inner) }
@@ -108,6 +114,36 @@ impl Store for MemoryStore {
         inner.owe(commit.outward);
         inner.changes.push(commit.change.clone());
         Ok(commit.change)
+    }
+
+    async fn compact(&self, compaction: &Compaction) -> Result<Compaction, StoreError> {
+        let mut inner = self.lock();
+        let Inner { changes, revisions, .. } = &mut *inner;
+        let old: BTreeSet<ChangeId> =
+            changes.iter().filter(|c| c.serial <= compaction.until).map(|c| c.id.clone()).collect();
+        let mut newest: BTreeMap<Uid, u64> = BTreeMap::new();
+        for revision in revisions.iter().filter(|revision| old.contains(&revision.change)) {
+            newest.insert(revision.head.uid.clone(), revision.head.generation);
+        }
+        let before = (changes.len(), revisions.len());
+        revisions.retain(|revision| {
+            let is_last = newest.get(&revision.head.uid) == Some(&revision.head.generation);
+            !old.contains(&revision.change) || is_last && revision.operation != Operation::Delete
+        });
+        let left: BTreeSet<&ChangeId> = revisions.iter().map(|revision| &revision.change).collect();
+        changes.retain(|change| !old.contains(&change.id) || left.contains(&change.id));
+        let done = Compaction {
+            changes: (before.0 - changes.len()) as u64,
+            revisions: (before.1 - revisions.len()) as u64,
+            ..compaction.clone()
+        };
+        inner.journal.retain(|line| line.task.serial > done.until);
+        inner.compactions.insert(0, done.clone());
+        Ok(done)
+    }
+
+    async fn compactions(&self) -> Result<Vec<Compaction>, StoreError> {
+        Ok(self.lock().compactions.clone())
     }
 
     async fn history(&self, address: Option<&Address>, limit: u32) -> Result<Vec<Change>, StoreError> {
