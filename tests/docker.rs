@@ -22,6 +22,12 @@ pub enum Place {
     Postgres,
 }
 
+/// An empty directory. Its name does not begin with a dot, as few directories of projects do: the globs of editors do not
+/// look into such.
+fn new_directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("project-").tempdir().expect("a directory")
+}
+
 /// How a command ended, as text.
 #[derive(Debug)]
 pub struct Ended {
@@ -48,16 +54,14 @@ impl Project {
     }
 
     pub fn with_files(files: &[(&str, &str)]) -> Self {
-        let project =
-            Self { directory: tempfile::tempdir().expect("a directory"), state: None, variables: Vec::new() };
+        let project = Self { directory: new_directory(), state: None, variables: Vec::new() };
         files.iter().for_each(|(path, text)| project.write(path, text));
         project
     }
 
     /// A copy of a directory of this repository.
     pub fn copy_of(directory: &str) -> Self {
-        let project =
-            Self { directory: tempfile::tempdir().expect("a directory"), state: None, variables: Vec::new() };
+        let project = Self { directory: new_directory(), state: None, variables: Vec::new() };
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory).join(".");
         let status = Command::new("cp").arg("-R").arg(from).arg(project.path()).status().expect("cp");
         assert!(status.success());

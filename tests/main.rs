@@ -3,6 +3,7 @@
 mod commands;
 mod crashes;
 mod docker;
+mod editor;
 mod elsewhere;
 mod fields;
 mod jobcode;

@@ -11,6 +11,9 @@ needed=(
     /usr/bin/python3:python3
     /usr/lib/python3/dist-packages/pytest:python3-pytest
     hg:mercurial
+    curl:curl
+    node:nodejs
+    npm:npm
     socat:socat
     svn:subversion
     busybox:busybox-static

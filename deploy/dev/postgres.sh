@@ -30,14 +30,12 @@ ensure_postgres() {
     if ! postgres_answers; then
         start_postgres "$data"
     fi
-    # What tests left behind.
+    # What tests left behind; each in a transaction of its own, since one holds only so many locks.
     "$postgres_programs/psql" --host "$postgres_sockets" --username reactorcide --dbname postgres --quiet --no-psqlrc \
-        --set ON_ERROR_STOP=1 --command "set client_min_messages = error" --command "
-        do \$\$ declare name text; begin
-            for name in select nspname from pg_namespace where nspname like 'test\\_%' loop
-                execute format('drop schema %I cascade', name);
-            end loop;
-        end \$\$" || die "the PostgreSQL of the tests does not work; its log: $data.log"
+        --set ON_ERROR_STOP=1 >/dev/null <<'EOT' || die "the PostgreSQL of the tests does not work; its log: $data.log"
+set client_min_messages = error;
+select format('drop schema %I cascade', nspname) from pg_namespace where nspname like 'test\_%' \gexec
+EOT
 }
 
 start_postgres() {

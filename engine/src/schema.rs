@@ -22,6 +22,7 @@ pub fn of_kind(kind: Kind) -> Value {
     document["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     document["title"] = json!(format!("Reactorcide {kind}"));
     document["definitions"] = definitions;
+    put_words_in_place(&mut document);
     document
 }
 
@@ -56,6 +57,7 @@ pub fn whole() -> Value {
     simplify_all(&mut schema);
     simplify_all(&mut definitions);
     schema["definitions"] = definitions;
+    put_words_in_place(&mut schema);
     schema
 }
 
@@ -181,6 +183,32 @@ fn drop_null(object: &mut Map<String, Value>) {
     {
         object.remove("$ref");
         object.insert("allOf".to_owned(), json!([{"$ref": reference}]));
+    }
+}
+
+/// Puts the words of an enumeration where a field refers to them, so that editors show what the field is for and not only
+/// what its type is.
+fn put_words_in_place(schema: &mut Value) {
+    let definitions = schema["definitions"].clone();
+    let mut pending = vec![schema];
+    while let Some(value) = pending.pop() {
+        if let Value::Object(object) = value {
+            let reference =
+                object.get("allOf").and_then(|all| all.as_array()?.first()?.get("$ref")?.as_str());
+            let name = reference.and_then(|reference| reference.strip_prefix("#/definitions/"));
+            let definition = name.and_then(|name| definitions.get(name));
+            if let Some(Value::Object(words)) = definition.filter(|one| one.get("enum").is_some()).cloned() {
+                object.remove("allOf");
+                for (key, value) in words {
+                    object.entry(key).or_insert(value);
+                }
+            }
+        }
+        match value {
+            Value::Object(object) => pending.extend(object.values_mut()),
+            Value::Array(items) => pending.extend(items),
+            _ => {}
+        }
     }
 }
 
