@@ -34,6 +34,12 @@ impl Files {
         Self::below(&settings.config_directory())
     }
 
+    /// Those of a project's repository: where the applied project says that they are, if there is such a directory.
+    pub fn of_project(settings: &Settings, path: &str) -> Result<Self, Failure> {
+        let below = settings.config.as_deref().unwrap_or(Path::new(".")).join(path);
+        if below.is_dir() { Self::below(&below) } else { Self::of(settings) }
+    }
+
     /// Those below a directory.
     pub fn below(directory: &Path) -> Result<Self, Failure> {
         let metadata = fs::metadata(directory).map_err(|error| no_directory(directory, &error))?;

@@ -153,6 +153,15 @@ fn a_projects_own_repository(#[case] place: Place) {
         .replace("{name: own,", "{name: own, accept: [{finding: RX101, reason: me, until: '2099-01-01'}],");
     session.write("repository/own.yaml", &own).run("plan --project web --config repository");
     session.run("apply --auto-approve").run("apply --project web --config repository --auto-approve");
+    let managed = |config: &str| PROJECT.replace("spec: {}", &format!("spec: {{config: {config}}}"));
+    session.write(".reactorcide/project.yaml", &managed("{apply: never}")).run("apply --auto-approve");
+    session.run("plan --project web --config repository");
+    session
+        .write(".reactorcide/project.yaml", &managed("{path: ci/config}"))
+        .run("apply --auto-approve --accept-findings");
+    session.run("apply --project web --config repository --auto-approve");
+    session.write("elsewhere/ci/config/own.yaml", &own.replace("spec:\n", "spec:\n  vars: {moved: \"1\"}\n"));
+    session.run("plan --project web --config elsewhere");
     session
         .run("state show Pipeline/web/own")
         .run("plan --detailed-exitcode")
@@ -171,7 +180,7 @@ fn a_projects_own_repository(#[case] place: Place) {
     session.write(".reactorcide/other.yaml", &template("other", "other")).run("plan").run("validate");
     session.write(".reactorcide/make.yaml", &template("make", "make"));
     session.write(".reactorcide/own.yaml", &pipeline("own", "make")).run("plan").run("apply --auto-approve");
-    session.run("diff 2..3").run("plan --project web --config repository").run("state list");
+    session.run("diff 4..5").run("plan --project web --config repository").run("state list");
     session.compare("a_projects_own_repository");
 }
 

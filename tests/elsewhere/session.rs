@@ -85,7 +85,7 @@ fn a_pipeline_goes_from_hand_to_hand(#[case] place: Place) {
     let project = Project::with_files(&[
         (
             ".reactorcide/web.yaml",
-            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n",
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {config: {}}\n",
         ),
         (".reactorcide/ci.yaml", pipeline),
         ("repository/ci.yaml", pipeline),

@@ -9,10 +9,9 @@ use reactorcide_engine::plan::{self, Desired, Options};
 use reactorcide_engine::store::{Owner, Snapshot};
 use reactorcide_engine::suggest::nearest;
 
-use super::plan::{configured, owner_of, today, unreadable};
+use super::plan::{configured, files, owner_of, today, unreadable};
 use super::state::parse_address;
 use crate::commit::{CommitArgs, carry_out};
-use crate::config_files::Files;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::{applied, outside};
@@ -36,7 +35,7 @@ pub struct ImportArgs {
 pub fn import(arguments: &ImportArgs, settings: &Settings) -> Result<Exit, Failure> {
     let address = parse_address(&arguments.address)?;
     let owner = owner_of(arguments.project.as_deref());
-    let both = configured(Files::of(settings)?, &owner, settings)?;
+    let both = configured(files(&owner, settings)?, &owner, settings)?;
     let Some(resource) = both.resources.get(&address) else {
         return Err(undeclared(&address, &both.resources));
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reactorcide_engine::plan::{self, Plan};
 
-pub use make::{Made, configured, make, owner_of, today, towards, unreadable};
+pub use make::{Made, configured, files, make, owner_of, today, towards, unreadable};
 
 use crate::exit::{Exit, Failure};
 use crate::report;

@@ -17,8 +17,7 @@ pub struct ProjectSpec {
     /// A local run may put a directory in its place with `--ci-dir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci_source: Option<Source>,
-    /// Whether the project's own repository may declare Pipelines, JobTemplates and Schedules. Not in effect
-    /// yet: waits for the server.
+    /// What the project's own repository may manage: its Pipelines, JobTemplates and Schedules. Without it, nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ProjectConfig>,
     /// The ExecutionProfile of jobs that name none.
@@ -105,10 +104,10 @@ pub struct ProjectConfig {
     #[serde(default = "default_config_path")]
     #[schemars(length(min = 1))]
     pub path: String,
-    /// When a push to the default branch applies it.
+    /// Who applies it: a person, or a push to the default branch by itself.
     #[serde(default)]
     pub apply: ApplyMode,
-    /// How long a plan that waits for approval stays valid.
+    /// How long a plan that waits for approval stays valid. Not in effect yet: waits for approvals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_expires: Option<Duration>,
 }
@@ -126,6 +125,6 @@ pub enum ApplyMode {
     OnApproval,
     /// On a push to the default branch, where no finding forbids it.
     OnMerge,
-    /// Never: the repository's configuration is planned and shown only.
+    /// Nobody: the repository's configuration is planned and shown only.
     Never,
 }

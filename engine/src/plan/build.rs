@@ -11,7 +11,7 @@ use super::{
 };
 use crate::address::Address;
 use crate::canonical;
-use crate::config::{Catalog, DeletionPolicy, Resource};
+use crate::config::{ApplyMode, Catalog, DeletionPolicy, Kind, Resource, Spec};
 use crate::diff;
 use crate::fingerprint::Fingerprint;
 use crate::graph::Graph;
@@ -49,13 +49,12 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
     hints.extend(rename_hints(&actions, &deleted, desired));
     actions.extend(deletions(&deleted));
 
-    let mut summary = Counts::default();
-    actions
-        .iter()
-        .filter_map(|action| action.action.operation())
-        .for_each(|operation| summary.add(operation));
+    let summary = summary_of(&actions);
     let effects = outside::planned(&actions, snapshot, &desired.owner, &options.outside);
     obstacles.extend(taken(&effects, snapshot));
+    if summary_of(&actions).total() > 0 {
+        obstacles.extend(unmanaged(&desired.owner, snapshot)?);
+    }
     hints.extend(unseen(snapshot, &options.outside.observed));
     let pins = pins(&actions, &effects, &edges, snapshot);
     let consequences = if summary.total() == 0 {
@@ -112,6 +111,27 @@ fn foreign(
         }
     }
     Ok(found)
+}
+
+/// The project whose repository this is, where it may not manage anything.
+fn unmanaged(owner: &Owner, snapshot: &Snapshot) -> Result<Option<Obstacle>, Error> {
+    let Owner::Project(name) = owner else { return Ok(None) };
+    let project = Address::new(Kind::Project, None, name);
+    let Some(head) = snapshot.heads.get(&project) else { return Ok(Some(Obstacle::Unmanaged { project })) };
+    let manages = match stored(&project, head)?.spec {
+        Spec::Project(spec) => spec.config.is_some_and(|config| config.apply != ApplyMode::Never),
+        _ => false,
+    };
+    Ok((!manages).then_some(Obstacle::Unmanaged { project }))
+}
+
+fn summary_of(actions: &[Action]) -> Counts {
+    let mut summary = Counts::default();
+    actions
+        .iter()
+        .filter_map(|action| action.action.operation())
+        .for_each(|operation| summary.add(operation));
+    summary
 }
 
 /// The objects of other resources that would be adopted.

@@ -23,6 +23,11 @@ pub enum Obstacle {
         /// Whose it is.
         owner: Owner,
     },
+    /// The project does not let its repository manage anything.
+    Unmanaged {
+        /// The project.
+        project: Address,
+    },
     /// It would adopt the object of another resource.
     Taken {
         /// The object.
@@ -58,6 +63,9 @@ impl std::fmt::Display for Obstacle {
         match self {
             Self::Protected { address } => write!(f, "{address} is protected and would be deleted"),
             Self::Owned { address, owner } => write!(f, "{address} belongs to {owner}"),
+            Self::Unmanaged { project } => {
+                write!(f, "{project} does not let its repository manage its pipelines")
+            }
             Self::Taken { place, by } => write!(f, "{place} is the object of {by}"),
             Self::Needed { address, by } => write!(f, "{by} refers to {address}, which would be gone"),
             Self::EmptyConfiguration { deletes } => {
@@ -82,6 +90,9 @@ impl Obstacle {
             }
             Self::Owned { .. } => {
                 "remove it there first, give it another name here, or take it over with `reactorcide import`"
+            }
+            Self::Unmanaged { .. } => {
+                "the workspace's configuration lets it: `config: {apply: on_approval}` at the Project"
             }
             Self::Taken { .. } => {
                 "remove that resource first with `reactorcide state rm`, which leaves the object as it is"

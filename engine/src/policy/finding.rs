@@ -10,8 +10,8 @@ use super::pattern::glob_matches;
 use super::reach::{layers, profile_of};
 use crate::address::Address;
 use crate::config::{
-    Acceptance, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, Origin, ProfileSecrets, Protection,
-    Resource, Source, Spec, TrustAction, TrustRule,
+    Acceptance, ApplyMode, Catalog, DeletionPolicy, ExecutionProfileSpec, Job, Kind, Origin, ProfileSecrets,
+    Protection, Resource, Source, Spec, TrustAction, TrustRule,
 };
 use crate::reference::secret_name;
 
@@ -92,6 +92,7 @@ pub fn findings(
     new_reach(reach_before, reach_after, &mut found);
     raised_profiles(before, after, &mut found);
     raised_trust(before, after, &mut found);
+    raised_repositories(before, after, &mut found);
     lost_protection(before, after, &mut found);
     opened_pools(before, after, &mut found);
     crossings(before, after, reach_before, reach_after, &mut found);
@@ -202,6 +203,27 @@ fn more<T: PartialEq>(old: &[T], new: &[T]) -> bool {
 /// As [`more`], for lists that mean everything when they are empty.
 fn opened<T: PartialEq>(old: &[T], new: &[T]) -> bool {
     !old.is_empty() && (new.is_empty() || more(old, new))
+}
+
+/// Repositories that may manage pipelines which they could not manage before, or without being asked.
+fn raised_repositories(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
+    let power = |resource: &Resource| match &resource.spec {
+        Spec::Project(spec) => match spec.config.as_ref().map(|config| config.apply) {
+            None | Some(ApplyMode::Never) => 0,
+            Some(ApplyMode::OnApproval) => 1,
+            Some(ApplyMode::OnMerge) => 2,
+        },
+        _ => 0,
+    };
+    for (address, resource) in after {
+        let Some(old) = before.get(address).map(power) else { continue };
+        let message = match power(resource) {
+            new if new <= old => continue,
+            1 => format!("the repository of {address} may manage its pipelines, once somebody approves"),
+            _ => format!("the repository of {address} may manage its pipelines without being asked"),
+        };
+        found.push(finding("RX102", address, message, Vec::new()));
+    }
 }
 
 fn raised_trust(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {

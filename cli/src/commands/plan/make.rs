@@ -1,7 +1,7 @@
 //! Makes plans: reads both sides, narrows them to what was asked for, looks elsewhere, and remembers what changes nothing.
 
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, Configuration, Kind};
+use reactorcide_engine::config::{Catalog, Configuration, Kind, Spec};
 use reactorcide_engine::outside::Observation;
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
 use reactorcide_engine::read::Context;
@@ -33,8 +33,8 @@ pub fn make(
 ) -> Result<Made, Failure> {
     let as_of = date(options.as_of.as_deref())?;
     applied::location(settings)?;
-    let files = Files::of(settings)?;
     let (targets, owner) = (targets(&options.targets)?, owner_of(options.project.as_deref()));
+    let files = files(&owner, settings)?;
     let whole = whole || !targets.is_empty() || owner != Owner::Workspace;
     let key = files.key();
     // What is wrong with the state is said after what is wrong with the configuration.
@@ -100,6 +100,22 @@ fn targets(texts: &[String]) -> Result<Vec<Address>, Failure> {
 /// The config set that a project's name, or none, stands for.
 pub fn owner_of(project: Option<&str>) -> Owner {
     project.map_or(Owner::Workspace, |name| Owner::Project(name.to_owned()))
+}
+
+/// The files of a config set.
+pub fn files(owner: &Owner, settings: &Settings) -> Result<Files, Failure> {
+    let Owner::Project(name) = owner else { return Files::of(settings) };
+    let project = Address::new(Kind::Project, None, name);
+    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let resource = snapshot.heads.get(&project).and_then(|head| head.resource().ok());
+    let config = match resource.map(|resource| resource.spec) {
+        Some(Spec::Project(spec)) => spec.config,
+        _ => None,
+    };
+    match config {
+        Some(config) => Files::of_project(settings, &config.path),
+        None => Files::of(settings),
+    }
 }
 
 /// What is declared, and what is applied.

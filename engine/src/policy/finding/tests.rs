@@ -300,3 +300,20 @@ fn a_secret_that_is_sent_to_another_system_is_found() {
     let open = resource(Kind::WebhookTarget, "hook", json!({"url": "https://a.example"}));
     assert_eq!(codes(vec![], vec![open]), Vec::<String>::new());
 }
+
+#[test]
+fn a_repository_that_may_manage_more_is_found() {
+    let with = |config: serde_json::Value| vec![resource(Kind::Project, "web", json!({"config": config}))];
+    let nothing = || vec![resource(Kind::Project, "web", json!({}))];
+    let (never, asked, alone) = (json!({"apply": "never"}), json!({}), json!({"apply": "on_merge"}));
+    for (before, after, expected) in [
+        (nothing(), with(asked.clone()), true),
+        (with(never.clone()), with(alone.clone()), true),
+        (with(asked.clone()), with(alone.clone()), true),
+        (with(alone.clone()), with(asked.clone()), false),
+        (nothing(), with(never), false),
+        (vec![], with(alone), false),
+    ] {
+        assert_eq!(codes(before, after), if expected { vec!["RX102"] } else { vec![] });
+    }
+}
