@@ -32,8 +32,8 @@ fn project() -> Project {
 #[case::spec_of_another_kind("apiVersion: reactorcide/v1\nkind: WorkerPool\nmetadata: {name: big}\nspec:\n  |", &["labels", "standby"])]
 #[case::job("apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  jobs:\n    test:\n      image: rust\n      |", &["command", "depends_on", "secrets", "deploys_to"])]
 #[case::words("apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {name: key}\nspec:\n  source: |", &["vault", "env", "file"])]
-#[case::later_document(concat!("apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n---\napiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  vars: {}\n  |"), &["jobs", "triggers"])]
-#[case::later_document_of_another_kind(concat!("apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n---\napiVersion: reactorcide/v1\nkind: Schedule\nmetadata: {name: night, project: web}\nspec:\n  cron: \"0 3 * * *\"\n  |"), &["pipeline", "timezone"])]
+#[case::later_document("apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n---\napiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: ci, project: web}\nspec:\n  vars: {}\n  |", &["jobs", "triggers"])]
+#[case::later_document_of_another_kind("apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {}\n---\napiVersion: reactorcide/v1\nkind: Schedule\nmetadata: {name: night, project: web}\nspec:\n  cron: \"0 3 * * *\"\n  |", &["pipeline", "timezone"])]
 fn completion_offers_what_fits(#[case] text: &str, #[case] expected: &[&str]) {
     let project = project();
     let mut editor = Editor::open(project.path());

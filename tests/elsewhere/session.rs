@@ -53,6 +53,10 @@ fn objects_elsewhere_are_made_healed_adopted_and_forgotten(#[case] place: Place)
     assert_eq!(objects, json!({"/hooks/by-hand": {"value": 3, "id": "by-hand"}}), "what was forgotten stays");
     let shown = session.compare("objects_elsewhere");
     assert!(!shown.contains(TOKEN), "the token is shown");
+    // In no file either: not in the state, its journal, or a plan.
+    let found =
+        std::process::Command::new("grep").args(["-rlF", TOKEN]).arg(project.path()).output().expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the token is in files");
     for file in ["heal.rcplan", "heal.md"] {
         let text = std::fs::read_to_string(project.path().join(file)).expect("it was written");
         assert!(text.contains("Heal") || text.contains("heal") || text.contains("restore"), "{text}");
