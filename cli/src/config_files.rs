@@ -101,22 +101,40 @@ impl Files {
     }
 
     /// Reads and checks them in a context.
-    pub fn read_in(self, context: Context) -> Result<Reading, Failure> {
+    fn read_in(self, context: Context) -> Result<Reading, Failure> {
+        Ok(self.parse()?.in_context(context))
+    }
+
+    /// Reads them one by one.
+    pub fn parse(self) -> Result<Parsed, Failure> {
         if self.is_empty() {
             return Err(self.none());
         }
-        let mut reading = read::read_in(self.files, &Budget::default(), context);
-        if !self.unreadable.is_empty() {
-            // What refers to a resource of a file that nobody could read would be reported as wrong.
-            reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");
-        }
-        reading.diagnostics.splice(0..0, self.unreadable);
-        Ok(reading)
+        Ok(Parsed { files: read::parse(self.files, &Budget::default()), unreadable: self.unreadable })
     }
 
     /// The same for commands that cannot go on with a wrong one: prints every error and warning.
     pub fn read_valid(self) -> Result<Configuration, Failure> {
         valid(self.read()?)
+    }
+}
+
+/// Files that were read one by one.
+pub struct Parsed {
+    files: read::Parsed,
+    unreadable: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// Checks them in a context.
+    pub fn in_context(self, context: Context) -> Reading {
+        let mut reading = self.files.in_context(context);
+        if !self.unreadable.is_empty() {
+            // What refers to a resource of a file that nobody could read would be reported as wrong.
+            reading.diagnostics.retain(|one| one.code != "RC1001" && one.code != "RC1021");
+        }
+        reading.diagnostics.splice(0..0, self.unreadable);
+        reading
     }
 }
 

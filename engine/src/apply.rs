@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
+use crate::config::Catalog;
 use crate::fingerprint::Fingerprint;
 use crate::outside;
 use crate::plan::{self, ActionKind, Obstacle, Pin, Plan};
@@ -135,7 +136,7 @@ fn recheck(plan: &Plan, now: &Snapshot) -> Result<(), Refusal> {
     if plan.summary.total() == 0 {
         return Ok(());
     }
-    let consequences = plan::consequences(&plan.actions, now, &plan.as_of, &plan.owner)
+    let consequences = plan::consequences(&plan.actions, now, &plan.as_of, &plan.owner, &Catalog::new())
         .map_err(|error| Refusal::Unreadable(error.to_string()))?;
     if consequences.findings != plan.findings || consequences.reach != plan.reach {
         let new = consequences

@@ -19,31 +19,38 @@ use crate::address::Address;
 use crate::config::{Configuration, Declared, Job, Kind, Spec};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::diff::join;
+use crate::parallel;
 use crate::workflow;
 
 /// Everything that breaks a rule. What `broken` names was declared by documents that are wrong in themselves: it
 /// exists, but nothing is known of it.
 pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<Diagnostic> {
     let mut found = references::check(configuration, broken);
-    for declared in configuration.resources.values() {
-        values::check(declared, &mut found);
-        parameters::check(configuration, declared, &mut found);
-        repeated::check(declared, &mut found);
-        let has_script = project_has_script(configuration, declared);
-        for site in job_sites(declared) {
-            jobs::check(&site, has_script, &mut found);
-            matrix::check(&site, &mut found);
-            expressions::check(&site, &mut found);
-        }
-        if let Spec::Pipeline(spec) = &declared.resource.spec {
-            jobs::check_graph(declared, spec, &mut found);
-        }
-    }
+    let all: Vec<&Declared> = configuration.resources.values().collect();
+    found.extend(parallel::map(&all, |declared| alone(configuration, declared)).into_iter().flatten());
     found.extend(policies::check(configuration));
     if broken.is_empty()
         && found.iter().all(|diagnostic| diagnostic.severity != crate::diagnostic::Severity::Error)
     {
         found.extend(resolved(configuration));
+    }
+    found
+}
+
+/// What breaks a rule in one resource.
+fn alone(configuration: &Configuration, declared: &Declared) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    values::check(declared, &mut found);
+    parameters::check(configuration, declared, &mut found);
+    repeated::check(declared, &mut found);
+    let has_script = project_has_script(configuration, declared);
+    for site in job_sites(declared) {
+        jobs::check(&site, has_script, &mut found);
+        matrix::check(&site, &mut found);
+        expressions::check(&site, &mut found);
+    }
+    if let Spec::Pipeline(spec) = &declared.resource.spec {
+        jobs::check_graph(declared, spec, &mut found);
     }
     found
 }
@@ -65,29 +72,31 @@ fn has_templates(spec: &Spec) -> bool {
 
 /// What only shows once templates and presets are applied.
 fn resolved(configuration: &Configuration) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for (address, declared) in &configuration.resources {
-        if address.kind != crate::config::Kind::Pipeline {
-            continue;
-        }
-        match workflow::resolve_declared(configuration, address) {
-            Ok(workflow) => {
-                let mut problems = workflow::analyse(&workflow);
-                // What jobs say themselves was checked where they say it.
-                if has_templates(&declared.resource.spec) {
-                    problems.extend(workflow::unknown_names(&workflow));
-                }
-                found.extend(problems.into_iter().map(|problem| {
-                    let at = span(declared, &problem.pointer);
-                    Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
-                }));
+    let pipelines: Vec<_> =
+        configuration.resources.iter().filter(|(address, _)| address.kind == Kind::Pipeline).collect();
+    let found = parallel::map(&pipelines, |(address, declared)| pipeline(configuration, address, declared));
+    found.into_iter().flatten().collect()
+}
+
+fn pipeline(configuration: &Configuration, address: &Address, declared: &Declared) -> Vec<Diagnostic> {
+    match workflow::resolve_declared(configuration, address) {
+        Ok(workflow) => {
+            let mut problems = workflow::analyse(&workflow);
+            // What jobs say themselves was checked where they say it.
+            if has_templates(&declared.resource.spec) {
+                problems.extend(workflow::unknown_names(&workflow));
             }
-            Err(errors) => found.extend(errors.into_iter().map(|error| {
-                Diagnostic::error(error.code, error.message).at(span(declared, &error.pointer))
-            })),
+            let diagnostic = |problem: workflow::Problem| {
+                let at = span(declared, &problem.pointer);
+                Diagnostic::error(problem.code, problem.message).at(at).hint(problem.hint)
+            };
+            problems.into_iter().map(diagnostic).collect()
         }
+        Err(errors) => errors
+            .into_iter()
+            .map(|error| Diagnostic::error(error.code, error.message).at(span(declared, &error.pointer)))
+            .collect(),
     }
-    found
 }
 
 /// One job where it is declared: in a pipeline or a template.

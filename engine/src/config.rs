@@ -250,12 +250,13 @@ pub struct Configuration {
     pub resources: BTreeMap<Address, Declared>,
 }
 
-/// Resources by address: what a workflow is resolved from, whether they were read from files or from state.
-pub type Catalog = BTreeMap<Address, Resource>;
+/// Resources by address: what a workflow is resolved from, whether they were read from files or from state. What is the
+/// same in two catalogs need not be there twice.
+pub type Catalog = BTreeMap<Address, Arc<Resource>>;
 
 impl Configuration {
     /// The resources alone.
     pub fn into_catalog(self) -> Catalog {
-        self.resources.into_iter().map(|(address, declared)| (address, declared.resource)).collect()
+        self.resources.into_iter().map(|(address, declared)| (address, Arc::new(declared.resource))).collect()
     }
 }

@@ -19,6 +19,7 @@ pub mod format;
 pub mod glob;
 pub mod graph;
 pub mod outside;
+mod parallel;
 pub mod placeholder;
 pub mod plan;
 pub mod policy;

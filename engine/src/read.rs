@@ -13,8 +13,8 @@ mod scalar;
 mod text;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 pub use document::Budget;
 pub use tree::{Content, Key, Node};
@@ -22,6 +22,7 @@ pub use tree::{Content, Key, Node};
 use crate::address::Address;
 use crate::config::{Catalog, Configuration, Declared, Positions, SourceFile};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::parallel;
 use crate::store::Owner;
 
 /// A file to read.
@@ -64,9 +65,27 @@ pub fn read(files: Vec<InputFile>, budget: &Budget) -> Reading {
 }
 
 /// Reads files in a context.
-pub fn read_in(mut files: Vec<InputFile>, budget: &Budget, context: Context) -> Reading {
+pub fn read_in(files: Vec<InputFile>, budget: &Budget, context: Context) -> Reading {
+    parse(files, budget).in_context(context)
+}
+
+/// Files that were read one by one, before they are held against each other and their context.
+pub struct Parsed(Vec<Part>);
+
+/// Reads files one by one. The order in which they are given does not matter.
+pub fn parse(mut files: Vec<InputFile>, budget: &Budget) -> Parsed {
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut parts = read_files(files, budget);
+    Parsed(read_files(files, budget))
+}
+
+impl Parsed {
+    /// Holds them against each other and their context.
+    pub fn in_context(self, context: Context) -> Reading {
+        together(self.0, context)
+    }
+}
+
+fn together(mut parts: Vec<Part>, context: Context) -> Reading {
     let mut reading = Reading::default();
     let mut addresses = Addresses::default();
     let salvaged: Vec<Declared> = parts.iter_mut().flat_map(|part| part.salvaged.drain(..)).collect();
@@ -90,6 +109,7 @@ pub fn read_in(mut files: Vec<InputFile>, budget: &Budget, context: Context) -> 
     }
     let declared: BTreeSet<Address> = reading.configuration.resources.keys().cloned().collect();
     for (address, resource) in context.given {
+        let resource = Arc::unwrap_or_clone(resource);
         let given = Declared { resource, span: GIVEN, positions: Positions::default() };
         reading.configuration.resources.entry(address).or_insert(given);
     }
@@ -138,23 +158,11 @@ struct Part {
 
 /// Reads the files side by side where there are many.
 fn read_files(files: Vec<InputFile>, budget: &Budget) -> Vec<Part> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len() / 16 + 1);
-    if threads <= 1 {
-        return files.into_iter().enumerate().map(|(source, file)| read_file(source, file, budget)).collect();
-    }
-    let mut chunks: Vec<Vec<(usize, InputFile)>> = (0..threads).map(|_| Vec::new()).collect();
-    for (source, file) in files.into_iter().enumerate() {
-        chunks[source % threads].push((source, file));
-    }
-    let parts: BTreeMap<usize, Part> = std::thread::scope(|scope| {
-        let read = |chunk: Vec<(usize, InputFile)>| {
-            let parts = chunk.into_iter().map(|(source, file)| (source, read_file(source, file, budget)));
-            parts.collect::<Vec<_>>()
-        };
-        let handles: Vec<_> = chunks.into_iter().map(|chunk| scope.spawn(move || read(chunk))).collect();
-        handles.into_iter().flat_map(|handle| handle.join().expect("reading a file does not panic")).collect()
-    });
-    parts.into_values().collect()
+    let files: Vec<_> = files.into_iter().enumerate().map(|file| Mutex::new(Some(file))).collect();
+    parallel::map(&files, |file| {
+        let (source, file) = file.lock().ok().and_then(|mut file| file.take()).expect("each is taken once");
+        read_file(source, file, budget)
+    })
 }
 
 fn read_file(source: usize, file: InputFile, budget: &Budget) -> Part {

@@ -78,12 +78,14 @@ pub trait Resources {
 
 impl Resources for Catalog {
     fn at(&self, address: &Address) -> Option<&Resource> {
-        self.get(address)
+        self.get(address).map(|resource| &**resource)
     }
 
     fn of_kind(&self, kind: Kind) -> Box<dyn Iterator<Item = (&Address, &Resource)> + '_> {
         Box::new(
-            self.range(Address::new(kind, None, "")..).take_while(move |(address, _)| address.kind == kind),
+            self.range(Address::new(kind, None, "")..)
+                .take_while(move |(address, _)| address.kind == kind)
+                .map(|(address, resource)| (address, &**resource)),
         )
     }
 }

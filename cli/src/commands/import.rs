@@ -136,7 +136,7 @@ fn with(resource: &Resource, owner: &Owner, snapshot: &Snapshot) -> Result<Desir
     let mut all = plan::applied(snapshot).map_err(|error| unreadable(&error))?;
     let before = all.clone();
     let address = resource.address();
-    all.insert(address.clone(), resource.clone());
+    all.insert(address.clone(), resource.clone().into());
     if let Some((from, to)) = plan::dangling(&all, &before) {
         return Err(Failure::new(format!("{from} refers to {to}, which is not applied"))
             .hint(format!("apply that first: reactorcide apply --target {to}")));

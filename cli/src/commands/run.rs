@@ -161,7 +161,7 @@ fn catalog(arguments: &RunArgs, settings: &Settings) -> Result<Catalog, Failure>
             let read = |(address, head): (&Address, &reactorcide_engine::store::Head)| {
                 let resource =
                     head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
-                Ok((address.clone(), resource))
+                Ok((address.clone(), resource.into()))
             };
             snapshot.heads.iter().map(read).collect()
         }

@@ -7,25 +7,28 @@ use crate::address::Address;
 use crate::config::Configuration;
 use crate::diagnostic::Diagnostic;
 use crate::graph::Graph;
+use crate::parallel;
 use crate::reference::{Reference, references};
 use crate::suggest::nearest;
 
 pub fn check(configuration: &Configuration, broken: &BTreeSet<Address>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mut all = Vec::with_capacity(configuration.resources.len());
-    for (address, declared) in &configuration.resources {
+    let resources: Vec<_> = configuration.resources.iter().collect();
+    let exists = |target: &Address| configuration.resources.contains_key(target) || broken.contains(target);
+    let all = parallel::map(&resources, |(_, declared)| {
         let references = references(&declared.resource);
-        for reference in &references {
-            let exists =
-                |target: &Address| configuration.resources.contains_key(target) || broken.contains(target);
-            if reference.resolve(exists).is_none() {
-                let known = configuration.resources.keys().chain(broken);
-                let at = span(declared, &reference.pointer);
-                found.push(unknown(reference, known).at(at));
-            }
+        let missing: Vec<usize> =
+            (0..references.len()).filter(|index| references[*index].resolve(exists).is_none()).collect();
+        (references, missing)
+    });
+    let all = resources.iter().zip(all).map(|((address, declared), (references, missing))| {
+        for reference in missing.into_iter().map(|index| &references[index]) {
+            let known = configuration.resources.keys().chain(broken);
+            found.push(unknown(reference, known).at(span(declared, &reference.pointer)));
         }
-        all.push((address, references));
-    }
+        (*address, references)
+    });
+    let all: Vec<_> = all.collect();
     for cycle in Graph::new(all).cycles() {
         found.push(circle(configuration, &cycle));
     }

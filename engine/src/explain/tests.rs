@@ -37,7 +37,7 @@ fn world() -> Catalog {
         ),
         resource(Kind::Pipeline, "api/ci", json!({"jobs": {"a": {"image": image, "command": "x"}}})),
     ];
-    resources.into_iter().map(|resource| (resource.address(), resource)).collect()
+    resources.into_iter().map(|resource| (resource.address(), resource.into())).collect()
 }
 
 fn explained(occurrence: Value) -> Explanation {

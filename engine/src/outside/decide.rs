@@ -9,7 +9,7 @@ use super::{
     compare, target_of,
 };
 use crate::address::Address;
-use crate::config::WebhookTargetSpec;
+use crate::config::{Kind, WebhookTargetSpec};
 use crate::plan::{Action, ActionKind};
 use crate::store::{Head, Owner, Snapshot, Uid};
 
@@ -38,6 +38,9 @@ pub fn planned(
     for action in actions {
         let was = action.from.as_ref().unwrap_or(&action.address);
         let head = snapshot.heads.get(was);
+        if action.address.kind != Kind::WebhookTarget {
+            continue;
+        }
         let before = head.and_then(|head| target_of(&head.document));
         let after = action.document.as_deref().and_then(target_of);
         let of_action = of_action(action, head, before.as_ref(), after.as_ref(), snapshot, wishes);
@@ -127,7 +130,8 @@ fn heals(
     observed: &[Observation],
 ) -> Vec<PlannedEffect> {
     let mut effects = Vec::new();
-    for (address, head) in &snapshot.heads {
+    let targets = snapshot.heads.iter().filter(|(address, _)| address.kind == Kind::WebhookTarget);
+    for (address, head) in targets {
         if head.owner != *owner || touched.contains(&head.uid) {
             continue;
         }

@@ -1,6 +1,7 @@
 //! Makes a plan: compares what is declared with what is applied, and works out what follows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::diff;
 use crate::fingerprint::Fingerprint;
 use crate::graph::Graph;
 use crate::outside::{self, EffectKind, Observation, PlannedEffect, Sight};
+use crate::parallel;
 use crate::policy;
 use crate::reference::{Reference, references};
 use crate::store::{Counts, Head, Owner, Snapshot};
@@ -23,15 +25,16 @@ use crate::store::{Counts, Head, Owner, Snapshot};
 /// The plan from a snapshot of applied state to a configuration.
 pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
     let Renames { from: renames, mut hints } = rename::find(desired, snapshot);
-    let edges: BTreeMap<&Address, Vec<Reference>> =
-        desired.resources.iter().map(|(address, resource)| (address, references(resource))).collect();
-    let mut actions = Vec::new();
-    for address in Graph::new(edges.iter().map(|(address, edges)| (*address, edges.clone()))).order() {
-        let resource = &desired.resources[&address];
-        let from = renames.get(&address);
-        let head = snapshot.heads.get(from.unwrap_or(&address));
-        actions.push(action(desired, &address, resource, from, head)?);
-    }
+    let resources: Vec<_> = desired.resources.iter().collect();
+    let edges = parallel::map(&resources, |(_, resource)| references(resource));
+    let edges: BTreeMap<&Address, Vec<Reference>> = desired.resources.keys().zip(edges).collect();
+    let order = Graph::new(edges.iter().map(|(address, edges)| (*address, edges.clone()))).order();
+    let actions = parallel::map(&order, |address| {
+        let from = renames.get(address);
+        let head = snapshot.heads.get(from.unwrap_or(address));
+        action(desired, address, &desired.resources[address], from, head)
+    });
+    let mut actions = actions.into_iter().collect::<Result<Vec<_>, Error>>()?;
     let deleted = deleted(desired, snapshot, &renames)?;
     let protected = deleted
         .iter()
@@ -60,7 +63,7 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
     let consequences = if summary.total() == 0 {
         Consequences::default()
     } else {
-        consequences(&actions, snapshot, &options.as_of, &desired.owner)?
+        consequences(&actions, snapshot, &options.as_of, &desired.owner, &desired.resources)?
     };
     let mut plan = Plan {
         format_version: FORMAT_VERSION,
@@ -170,8 +173,9 @@ pub(crate) fn consequences(
     snapshot: &Snapshot,
     as_of: &str,
     owner: &Owner,
+    known: &Catalog,
 ) -> Result<Consequences, Error> {
-    let before = applied(snapshot)?;
+    let before = applied_beside(snapshot, actions, known)?;
     let after = carried_out(actions, before.clone())?;
     let (old, new) = (policy::reach(&before), policy::reach(&after));
     let mut findings = policy::findings(&before, &after, &old, &new, as_of);
@@ -194,7 +198,19 @@ pub(crate) fn consequences(
 
 /// What is applied, as resources.
 pub fn applied(snapshot: &Snapshot) -> Result<Catalog, Error> {
-    snapshot.heads.iter().map(|(address, head)| Ok((address.clone(), stored(address, head)?))).collect()
+    applied_beside(snapshot, &[], &Catalog::new())
+}
+
+/// What is applied, as resources. What stays as it is was read before, and is not read again.
+fn applied_beside(snapshot: &Snapshot, actions: &[Action], known: &Catalog) -> Result<Catalog, Error> {
+    let stays = actions.iter().filter(|action| action.action == ActionKind::NoOp);
+    let stays: BTreeSet<&Address> = stays.map(|action| &action.address).collect();
+    let heads: Vec<_> = snapshot.heads.iter().collect();
+    let resources = parallel::map(&heads, |(address, head)| {
+        let same = known.get(*address).filter(|_| stays.contains(address));
+        same.map_or_else(|| stored(address, head).map(Arc::new), |same| Ok(Arc::clone(same)))
+    });
+    heads.iter().zip(resources).map(|((address, _), resource)| Ok(((*address).clone(), resource?))).collect()
 }
 
 /// What would be applied once a plan is carried out.
@@ -210,7 +226,7 @@ fn carried_out(actions: &[Action], mut after: Catalog) -> Result<Catalog, Error>
         if let Some(document) = &action.document {
             let resource = canonical::read_document(document)
                 .map_err(|source| Error::Stored { address: action.address.clone(), source })?;
-            after.insert(action.address.clone(), resource);
+            after.insert(action.address.clone(), Arc::new(resource));
         }
     }
     Ok(after)
@@ -298,7 +314,7 @@ fn deleted(
                 && !desired.resources.contains_key(*address)
                 && !renamed.contains(address)
         })
-        .map(|(address, head)| Ok((address.clone(), stored(address, head)?)))
+        .map(|(address, head)| Ok((address.clone(), Arc::new(stored(address, head)?))))
         .collect()
 }
 

@@ -71,7 +71,7 @@ mod tests {
     use crate::plan::tests::resource;
 
     fn catalog(resources: Vec<Resource>) -> Catalog {
-        resources.into_iter().map(|resource| (resource.address(), resource)).collect()
+        resources.into_iter().map(|resource| (resource.address(), resource.into())).collect()
     }
 
     fn pipeline(name: &str, template: &str) -> Resource {
@@ -93,8 +93,8 @@ mod tests {
             catalog(vec![project(), template("t", "new"), template("u", "new"), pipeline("web/ci", "t")]);
         let applied = catalog(vec![project(), template("t", "old"), template("u", "old")]);
         let result = targeted(&declared, &applied, &[address("Pipeline/web/ci")]).expect("it can be planned");
-        assert_eq!(result[&address("JobTemplate/-/t")], template("t", "new"));
-        assert_eq!(result[&address("JobTemplate/-/u")], template("u", "old"));
+        assert_eq!(*result[&address("JobTemplate/-/t")], template("t", "new"));
+        assert_eq!(*result[&address("JobTemplate/-/u")], template("u", "old"));
         assert!(result.contains_key(&address("Pipeline/web/ci")));
     }
 

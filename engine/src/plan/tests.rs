@@ -20,7 +20,7 @@ pub(crate) fn resource(kind: Kind, name: &str, spec: Value) -> Resource {
 }
 
 pub(crate) fn desired(resources: impl IntoIterator<Item = Resource>) -> Desired {
-    let resources = resources.into_iter().map(|resource| (resource.address(), resource)).collect();
+    let resources = resources.into_iter().map(|resource| (resource.address(), resource.into())).collect();
     Desired { owner: Owner::Workspace, resources }
 }
 

@@ -256,7 +256,7 @@ mod tests {
             resource(Kind::SecretPolicy, "p", json!({"allow": grants(allow), "deny": grants(deny)})),
             resource(Kind::Pipeline, "web/ci", json!({"triggers": triggers, "jobs": {"a": job}})),
         ];
-        resources.into_iter().map(|resource| (resource.address(), resource)).collect()
+        resources.into_iter().map(|resource| (resource.address(), resource.into())).collect()
     }
 
     proptest! {

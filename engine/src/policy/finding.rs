@@ -216,7 +216,7 @@ fn raised_repositories(before: &Catalog, after: &Catalog, found: &mut Vec<Findin
         _ => 0,
     };
     for (address, resource) in after {
-        let Some(old) = before.get(address).map(power) else { continue };
+        let Some(old) = before.get(address).map(|resource| power(resource)) else { continue };
         let message = match power(resource) {
             new if new <= old => continue,
             1 => format!("the repository of {address} may manage its pipelines, once somebody approves"),
@@ -514,7 +514,10 @@ fn pinned(source: &Source) -> bool {
 fn sent_secrets(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {
     for (address, resource) in after {
         let Some((secret, to)) = sent(resource) else { continue };
-        let known = before.values().filter_map(sent).any(|(other, there)| other == secret && there == to);
+        let known = before
+            .values()
+            .filter_map(|resource| sent(resource))
+            .any(|(other, there)| other == secret && there == to);
         if !known {
             let message = format!("{secret} is sent to {to} by {address}");
             found.push(finding("RX107", address, message, Vec::new()));

@@ -183,7 +183,8 @@ fn find<'a>(
     name: &str,
 ) -> Option<(&'a Address, &'a Resource)> {
     let own = project.and_then(|project| catalog.get_key_value(&Address::new(kind, Some(project), name)));
-    own.or_else(|| catalog.get_key_value(&Address::new(kind, None, name)))
+    let found = own.or_else(|| catalog.get_key_value(&Address::new(kind, None, name)));
+    found.map(|(address, resource)| (address, &**resource))
 }
 
 fn find_secret(catalog: &Catalog, project: Option<&str>, name: &str) -> Option<Address> {

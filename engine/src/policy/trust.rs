@@ -101,7 +101,7 @@ mod tests {
 
     fn catalog(rules: &serde_json::Value) -> Catalog {
         let policy = resource(Kind::TrustPolicy, "t", json!({"projects": ["web-*"], "rules": rules}));
-        Catalog::from([(policy.address(), policy)])
+        Catalog::from([(policy.address(), policy.into())])
     }
 
     fn proposal<'a>(project: &'a str, origin: Origin, actor: &'a Actor) -> Proposal<'a> {

@@ -29,7 +29,8 @@ impl Run {
         let template = Spec::from_value(Kind::JobTemplate, template).expect("a valid spec");
         let other = Metadata { name: "made".into(), ..Metadata::default() };
         let resources = [Resource { metadata, spec }, Resource { metadata: other, spec: template }];
-        let catalog: Catalog = resources.into_iter().map(|resource| (resource.address(), resource)).collect();
+        let catalog: Catalog =
+            resources.into_iter().map(|resource| (resource.address(), resource.into())).collect();
         let address = Address::new(Kind::Pipeline, Some("web"), "ci");
         let workflow = workflow::resolve(&catalog, &address).expect("resolves");
         let mut new = NewRun {

@@ -9,7 +9,7 @@ fn catalog(resources: &[(Kind, Option<&str>, &str, serde_json::Value)]) -> Catal
             Metadata { name: (*name).into(), project: project.map(str::to_owned), ..Metadata::default() };
         let spec = Spec::from_value(*kind, spec.clone()).expect("a valid spec");
         let resource = Resource { metadata, spec };
-        (resource.address(), resource)
+        (resource.address(), resource.into())
     };
     resources.iter().map(resource).collect()
 }

@@ -135,7 +135,7 @@ impl World {
     async fn apply(&mut self, targets: &[(Address, String)]) {
         let resources: Catalog = targets
             .iter()
-            .map(|(address, text)| (address.clone(), read_document(text).expect("it reads")))
+            .map(|(address, text)| (address.clone(), read_document(text).expect("it reads").into()))
             .collect();
         let desired = Desired { owner: Owner::Workspace, resources };
         let options = Options { as_of: "2026-01-01".into(), allow_destroy: true, ..Options::default() };

@@ -56,6 +56,8 @@ pub fn make(
     if targets.is_empty() && is_quiet && !has_objects {
         remember(&plan, key.as_ref(), last.as_ref(), settings);
     }
+    // They are large and the process is about to end: the system takes them back at once, and we would do it bit by bit.
+    std::mem::forget((desired, snapshot));
     Ok(Made::Plan(Box::new(plan)))
 }
 
@@ -132,9 +134,14 @@ pub struct Configured {
 pub fn configured(files: Files, owner: &Owner, settings: &Settings) -> Result<Configured, Failure> {
     let is_empty = files.is_empty();
     let mut is_quiet = true;
-    let snapshot = applied::block_on(applied::snapshot(settings));
+    // Both are read at the same time.
+    let (parsed, snapshot) = std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| applied::block_on(applied::snapshot(settings)));
+        let parsed = files.parse();
+        (parsed, snapshot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     let context = Context { given: given(snapshot.as_ref().ok(), owner)?, owner: owner.clone() };
-    let read = files.read_in(context).and_then(|reading| {
+    let read = parsed.map(|parsed| parsed.in_context(context)).and_then(|reading| {
         is_quiet = reading.diagnostics.is_empty();
         valid(reading).map(Configuration::into_catalog)
     });
@@ -184,7 +191,7 @@ fn given(snapshot: Option<&Snapshot>, owner: &Owner) -> Result<Catalog, Failure>
     others
         .map(|(address, head)| {
             let resource = head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
-            Ok((address.clone(), resource))
+            Ok((address.clone(), resource.into()))
         })
         .collect()
 }

@@ -256,7 +256,7 @@ fn resolved(name: &str, job: Map<String, Value>) -> Result<workflow::Workflow, F
         .map_err(|error| Failure::new(format!("the job is not valid: {error}")).exit(Exit::Usage))?;
     let address = Address::new(Kind::Pipeline, None, "ad-hoc");
     let metadata = Metadata { name: "ad-hoc".to_owned(), ..Metadata::default() };
-    let catalog = Catalog::from([(address.clone(), Resource { metadata, spec })]);
+    let catalog = Catalog::from([(address.clone(), Resource { metadata, spec }.into())]);
     workflow::resolve(&catalog, &address).map_err(|errors| {
         let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(messages.join("; ")).exit(Exit::Usage)

@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> Result<Catalog, Failure> {
     let spec = Spec::from_value(Kind::Pipeline, json!({ "jobs": jobs })).map_err(|error| failed(&error))?;
     let address = Address::new(Kind::Pipeline, None, NAME);
     let metadata = Metadata { name: NAME.to_owned(), ..Metadata::default() };
-    Ok(Catalog::from([(address, Resource { metadata, spec })]))
+    Ok(Catalog::from([(address, Resource { metadata, spec }.into())]))
 }
 
 fn jobs(file: &Value) -> Result<Map<String, Value>, String> {

@@ -65,10 +65,11 @@ pub fn rename(arguments: &MoveArgs, settings: &Settings) -> Result<Exit, Failure
             if catalog.contains_key(&to) {
                 return Err(Failure::new(format!("{to} is applied already")).hint("choose another name"));
             }
-            let mut resource = catalog.remove(&from).ok_or_else(|| not_applied(&from, snapshot))?;
+            let resource = catalog.remove(&from).ok_or_else(|| not_applied(&from, snapshot))?;
+            let mut resource = std::sync::Arc::unwrap_or_clone(resource);
             resource.metadata.name.clone_from(&to.name);
             resource.metadata.renamed_from = Some(from.name.clone());
-            catalog.insert(to.clone(), resource);
+            catalog.insert(to.clone(), resource.into());
             whole(catalog, snapshot)
         },
         &options,

@@ -106,7 +106,7 @@ fn reaches(to: serde_json::Value, secrets: serde_json::Value, when: serde_json::
     );
     let allow = json!([{"secrets": secrets, "to": to, "when": when}]);
     world.insert("policy", resource(Kind::SecretPolicy, "deploy", json!({"allow": allow})));
-    let catalog = world.into_values().map(|resource| (resource.address(), resource)).collect();
+    let catalog = world.into_values().map(|resource| (resource.address(), resource.into())).collect();
     !crate::policy::reach::reach(&catalog).is_empty()
 }
 
