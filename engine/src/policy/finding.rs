@@ -35,7 +35,7 @@ impl Severity {
     }
 }
 
-/// The codes there are, with what each weighs and means; docs/findings.md has an entry for each.
+/// The codes there are, with what each weighs and means; docs/findings has a page for each.
 pub const CODES: [(&str, Severity, &str); 8] = [
     ("RX101", Severity::High, "a secret can be reached in a new way"),
     ("RX102", Severity::High, "trust was raised"),

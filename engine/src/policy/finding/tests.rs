@@ -45,11 +45,19 @@ fn changed(name: &'static str, resource: Resource) -> Vec<String> {
 
 #[test]
 fn each_code_is_documented() {
-    let docs = include_str!("../../../../docs/findings.md");
-    for (code, ..) in CODES {
-        assert!(docs.contains(&format!("\n## {code} ")), "docs/findings.md has no entry for {code}");
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let index = std::fs::read_to_string(docs.join("findings.md")).expect("docs/findings.md");
+    for (code, severity, _) in CODES {
+        let page = std::fs::read_to_string(docs.join(format!("findings/{code}.md"))).expect(code);
+        for part in ["What it says", "Why it matters", "How to fix it", "How to accept it"] {
+            assert!(page.contains(&format!("\n## {part}\n")), "docs/findings/{code}.md does not say: {part}");
+        }
+        assert!(page.to_lowercase().contains(&format!("\n*{}.*", severity.as_str())), "{code}: its weight");
+        let row = format!("\n| [{code}](findings/{code}.md) | {} |", severity.as_str());
+        assert!(index.contains(&row), "docs/findings.md does not list {code}");
     }
-    assert_eq!(docs.matches("\n## RX").count(), CODES.len());
+    let pages = std::fs::read_dir(docs.join("findings")).expect("pages").count();
+    assert_eq!(pages, CODES.len(), "a page is of no finding");
 }
 
 #[test]
