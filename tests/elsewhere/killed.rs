@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{TOKEN, Target, targets, value};
 use crate::crashes::tampered_on;
-use crate::docker::{Ended, Place, Project, ended, wait};
+use crate::docker::{Ended, Place, Project, ended, signal, wait};
 
 /// The stages of a life: made, changed and moved, gone.
 fn stages(url: &str) -> [String; 3] {
@@ -181,4 +181,32 @@ fn killed_at_any_write_the_next_apply_goes_on(
         kills += 1;
     }
     assert!(kills > 0, "it was never killed");
+}
+
+#[test]
+fn ctrl_c_leaves_the_rest_to_the_next_apply() {
+    let target = Target::start();
+    let project = Project::empty().with_variable("HOOKS_TOKEN", TOKEN);
+    project.write(".reactorcide/hooks.yaml", &targets(&target.url(), &[("a", value(1), "")]));
+    target.rule(json!({"method": "GET", "number": 1, "action": "slow", "seconds": 5, "always": true}));
+    let mut child = project
+        .command(&["apply", "--auto-approve"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    // It has committed once it says so, and then waits for an answer.
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    while !line.starts_with("Applied change") {
+        line.clear();
+        std::io::BufRead::read_line(&mut output, &mut line).expect("it says so");
+    }
+    signal(&child, "INT");
+    let end = wait(child);
+    assert_eq!(end.code, Some(130), "{end:?}");
+    assert!(end.stderr.contains("left to the next `reactorcide apply`"), "{end:?}");
+    target.rule(json!(null));
+    assert_eq!(apply(&project).code, Some(0));
+    assert_eq!(target.log().0.len(), 1);
 }
