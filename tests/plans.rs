@@ -152,3 +152,35 @@ fn a_plan_is_the_same_wherever_and_whenever_it_is_made() {
         assert!(plan(index + 1, variables) == first, "another plan with {variables:?}");
     }
 }
+
+#[test]
+fn what_is_no_plain_file_is_written_through_and_what_is_no_plan_is_spared() {
+    let project = Project::copy_of("examples/hello");
+    project.write("comment.md", "old");
+    std::os::unix::fs::symlink("comment.md", project.path().join("link.md")).expect("a link");
+    let made = project.execute(&["plan", "--markdown", "link.md", "--json-into", "/dev/stdout"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("\"format_version\": 1"), "{made:?}");
+    assert!(std::fs::symlink_metadata(project.path().join("link.md")).expect("it is there").is_symlink());
+    let comment = std::fs::read_to_string(project.path().join("comment.md")).expect("the comment");
+    assert!(comment.starts_with("### Plan: "), "{comment}");
+
+    let spared = project.execute(&["plan", "--out", "comment.md"]);
+    assert_eq!(spared.code, Some(1), "{spared:?}");
+    assert!(spared.stderr.contains("comment.md is there and is no saved plan"), "{spared:?}");
+    for _ in 0..2 {
+        assert_eq!(project.execute(&["plan", "--out", "p.rcplan"]).code, Some(0));
+    }
+}
+
+#[test]
+fn output_that_finds_no_room_is_a_failure() {
+    let project = Project::copy_of("examples/hello");
+    for arguments in [&["plan"][..], &["plan", "--json"], &["schema"], &["validate"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("the device");
+        let output = project.command(arguments).stdout(full).output().expect("it starts");
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {shown}");
+        assert!(shown.contains("No space left"), "{arguments:?}: {shown}");
+    }
+}

@@ -1,14 +1,16 @@
 //! From a plan that was shown to the transaction that carries it out: the checks, the question, Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use reactorcide_engine::apply::{Moved, Refusal, Stamp, decide};
+use reactorcide_engine::config::Kind;
 use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::outside::EffectKind;
 use reactorcide_engine::plan::{Pin, Plan, differences};
-use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Snapshot, Store, Uid};
+use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::applied::Applied;
@@ -49,7 +51,54 @@ pub fn carry_out(
     arguments: &CommitArgs,
     settings: &Settings,
 ) -> Result<Exit, Failure> {
-    let _ = write!(anstream::stdout().lock(), "{}", report::plan::render(plan));
+    carry_out_towards(plan, report::plan::AS_DECLARED, approved, arguments, settings)
+}
+
+/// The same towards something else than a configuration: `nothing` says that it is so already.
+pub fn carry_out_towards(
+    plan: &Plan,
+    nothing: &str,
+    approved: bool,
+    arguments: &CommitArgs,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    applied::block_on(async {
+        // From here on Ctrl-C is an answer.
+        let mut ctrl_c = listen()?;
+        let _ = write!(crate::stdout::stdout(), "{}", report::plan::render(plan, nothing));
+        refuse(plan, approved, arguments)?;
+        if !plan.has_changes() {
+            return Ok(Exit::Success);
+        }
+        if !arguments.auto_approve && !approved {
+            match ask_with("Apply these changes?", HOW_TO_APPROVE, &mut ctrl_c).await? {
+                Answer::Yes => {}
+                Answer::Other => {
+                    report::note("not applied: the answer was not \"yes\"");
+                    return Ok(Exit::Failed);
+                }
+                Answer::Interrupted => return Ok(interrupted()),
+            }
+        }
+        if !plan.effects.is_empty() {
+            // What is wrong with the values that were given is said before anything is changed.
+            let before = applied::snapshot(settings).await?;
+            outside::client(&before, &BTreeMap::new(), None, &arguments.secrets)?;
+        }
+        let is_new =
+            plan.effects.iter().any(|effect| effect.effect != EffectKind::Resume) || plan.summary.total() > 0;
+        if is_new {
+            match commit_unless_interrupted(arguments, settings, plan, &mut ctrl_c).await? {
+                Some(change) => show(&change),
+                None => return Ok(interrupted()),
+            }
+        }
+        reconcile(arguments, settings, plan, is_new, &mut ctrl_c).await
+    })
+}
+
+/// Whether a plan may go on to the question.
+fn refuse(plan: &Plan, approved: bool, arguments: &CommitArgs) -> Result<(), Failure> {
     if let Some(expected) = &arguments.expect_plan
         && *expected != plan.fingerprint.to_string()
     {
@@ -61,9 +110,6 @@ pub fn carry_out(
         return Err(Failure::new(format!("the plan is refused: {obstacle}"))
             .hint(obstacle.hint())
             .exit(Exit::NotAccepted));
-    }
-    if !plan.has_changes() {
-        return Ok(Exit::Success);
     }
     let reviewed = approved || arguments.expect_plan.is_some() || arguments.accept_findings;
     let open = plan.findings.iter().filter(|finding| finding.is_open()).count();
@@ -77,28 +123,7 @@ pub fn carry_out(
             .hint("answer the question yourself, name the plan that was reviewed with --expect-plan FINGERPRINT, write an `accept` at the resource, or give --accept-findings")
             .exit(Exit::NotAccepted));
     }
-    applied::block_on(async {
-        let mut ctrl_c = listen()?;
-        if !arguments.auto_approve && !approved {
-            match ask_with("Apply these changes?", HOW_TO_APPROVE, &mut ctrl_c).await? {
-                Answer::Yes => {}
-                Answer::Other => {
-                    report::note("not applied: the answer was not \"yes\"");
-                    return Ok(Exit::Failed);
-                }
-                Answer::Interrupted => return Ok(interrupted()),
-            }
-        }
-        let before =
-            if plan.effects.is_empty() { Snapshot::default() } else { applied::snapshot(settings).await? };
-        if plan.effects.iter().any(|effect| effect.effect != EffectKind::Resume) || plan.summary.total() > 0 {
-            match commit_unless_interrupted(arguments, settings, plan, &mut ctrl_c).await? {
-                Some(change) => show(&change),
-                None => return Ok(interrupted()),
-            }
-        }
-        reconcile(arguments, settings, plan, &before, &mut ctrl_c).await
-    })
+    Ok(())
 }
 
 /// Carries out what is owed elsewhere, unless there is nothing. Ctrl-C leaves it to the next apply.
@@ -106,16 +131,18 @@ async fn reconcile(
     arguments: &CommitArgs,
     settings: &Settings,
     plan: &Plan,
-    before: &Snapshot,
+    is_new: bool,
     ctrl_c: &mut Signal,
 ) -> Result<Exit, Failure> {
-    if plan.effects.is_empty() {
+    // What was tried since the plan was made may be owed although the plan has nothing of it.
+    let touches = plan.changes().any(|action| action.address.kind == Kind::WebhookTarget);
+    if plan.effects.is_empty() && !touches {
         return Ok(Exit::Success);
     }
     let Some(applied) = applied::open(settings).await? else { return Ok(Exit::Success) };
     let patience = arguments.lock_timeout.to_std();
     let ended = tokio::select! {
-        ended = outside::carry_out(&applied, before, &arguments.secrets, patience) => ended,
+        ended = outside::carry_out(&applied, is_new, &arguments.secrets, patience) => ended,
         _ = ctrl_c.recv() => {
             report::note("interrupted: what is owed elsewhere is left to the next `reactorcide apply`");
             return Ok(Exit::Interrupted);
@@ -129,7 +156,7 @@ fn show(change: &Change) {
     let counts = change.counts;
     let renamed = if counts.rename > 0 { format!("{} renamed, ", counts.rename) } else { String::new() };
     let _ = writeln!(
-        anstream::stdout().lock(),
+        crate::stdout::stdout(),
         "Applied change {}: {} created, {} updated, {renamed}{} deleted.",
         change.id,
         counts.create,
@@ -185,6 +212,10 @@ async fn commit(
         Ok(change) => change,
         Err(error) => {
             if let CommitError::Refused(Refusal::Stale { moved }) = &error {
+                if let Some(change) = applied_before(plan, &*store).await? {
+                    let message = format!("the plan was applied already, as change {}", change.serial);
+                    return Err(Failure::new(message).hint("there is nothing left to do").exit(Exit::Moved));
+                }
                 show_moved(plan, moved, &*store).await?;
             }
             return Err(applied::commit_failure(error));
@@ -192,6 +223,12 @@ async fn commit(
     };
     state.close().await;
     Ok(change)
+}
+
+/// The change that carried out this very plan, if one did.
+async fn applied_before(plan: &Plan, store: &dyn Store) -> Result<Option<Change>, Failure> {
+    let changes = store.history(None, u32::MAX).await.map_err(applied::store_failure)?;
+    Ok(changes.into_iter().find(|change| change.plan == plan.fingerprint && change.serial > plan.base.serial))
 }
 
 /// Shows three sides of each resource that moved: as the plan saw it, as it is, and as the plan would have made it.
@@ -208,7 +245,7 @@ async fn show_moved(plan: &Plan, moved: &[Moved], store: &dyn Store) -> Result<(
         let planned = action.map(|action| action.differences.as_slice()).unwrap_or_default();
         let since = differences(before.as_ref(), now.as_ref());
         let _ = write!(
-            anstream::stdout().lock(),
+            crate::stdout::stdout(),
             "{}",
             report::plan::render_moved(&moved.address, &since, planned)
         );

@@ -13,6 +13,7 @@ mod report;
 mod runner_binary;
 mod secrets;
 mod settings;
+mod stdout;
 mod time;
 
 use std::io::Write;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     settings.color.write_global();
     // A panic has said where it happened; what is left to say is that it is our fault, and not a failed job.
     match std::panic::catch_unwind(AssertUnwindSafe(|| commands::run(arguments.command, &settings))) {
-        Ok(Ok(exit)) => exit.into(),
+        Ok(Ok(exit)) => written(exit).into(),
         Ok(Err(failure)) => {
             report::failure(&failure);
             failure.exit.into()
@@ -57,6 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether all that was printed has arrived. That nobody reads on is no failure; that there is no room is one.
+fn written(exit: Exit) -> Exit {
+    let Some(error) = stdout::trouble() else { return exit };
+    let message = format!("what was printed could not be written: {error}");
+    report::failure(&Failure::new(message).hint("see whether there is room where the output goes"));
+    Exit::Failed
+}
+
 /// Prints what clap has to say. Bad usage is 64, since 2 means "there are changes".
 fn usage(error: &clap::Error) -> Exit {
     let text = error.render();
@@ -64,7 +73,7 @@ fn usage(error: &clap::Error) -> Exit {
         let _ = write!(anstream::stderr(), "{}", text.ansi());
         Exit::Usage
     } else {
-        let _ = write!(anstream::stdout(), "{}", text.ansi());
+        let _ = write!(crate::stdout::stdout(), "{}", text.ansi());
         Exit::Success
     }
 }

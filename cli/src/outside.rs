@@ -1,6 +1,6 @@
 //! Objects elsewhere, from the command line: what opens their doors, looking at them, and carrying out what is owed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::canonical::read_document;
-use reactorcide_engine::config::{Kind, SecretSource, Spec, WebhookTargetSpec};
+use reactorcide_engine::config::{Kind, SecretSource, SecretSpec, Spec, WebhookTargetSpec};
 use reactorcide_engine::outside::{
-    Access, Act, Observation, Outside, OutsideError, Owed, Place, Sight, target_of,
+    Access, Act, Observation, Outside, OutsideError, Owed, Place, Sight, compare, last_of, target_of,
 };
 use reactorcide_engine::printable::printable;
 use reactorcide_engine::protocol::mask;
 use reactorcide_engine::reference::secret_name;
-use reactorcide_engine::store::Snapshot;
+use reactorcide_engine::store::{Snapshot, Store};
 use reactorcide_providers::webhook::{Tokens, Webhooks};
 use reactorcide_server::{Progress, Reconcile, ReconcileError, Reconciled, holder};
+use serde_json::Value;
 
 use crate::applied::{self, Applied};
 use crate::exit::{Exit, Failure};
@@ -30,11 +31,15 @@ const AT_ONCE: usize = 16;
 /// here is missed where it is needed, and only there.
 pub fn client(
     snapshot: &Snapshot,
-    before: Option<&Snapshot>,
+    past: &BTreeMap<String, SecretSpec>,
     more: Option<&WebhookTargetSpec>,
     pairs: &[String],
 ) -> Result<Webhooks, Failure> {
     let mut tokens: Tokens = secrets::given(pairs)?;
+    for (name, value) in &tokens {
+        mask::check(value.expose().as_bytes())
+            .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
+    }
     let documents = snapshot.heads.iter().filter(|(address, _)| address.kind == Kind::WebhookTarget);
     let documents = documents.map(|(_, head)| &head.document);
     let owed = snapshot.owed.iter().map(|owed| &owed.document);
@@ -45,24 +50,27 @@ pub fn client(
         if tokens.keys().any(|known| secret_name(known) == name) {
             continue;
         }
-        // Where a secret goes together with what it opens, it was declared before.
-        let declared = Address::new(Kind::Secret, None, name);
-        let head = snapshot.heads.get(&declared).or_else(|| before?.heads.get(&declared));
-        let Some(Spec::Secret(secret)) =
-            head.and_then(|head| read_document(&head.document).ok()).map(|one| one.spec)
-        else {
-            continue;
+        let head = snapshot.heads.get(&Address::new(Kind::Secret, None, name));
+        let secret = match head.and_then(|head| read_document(&head.document).ok()).map(|one| one.spec) {
+            Some(Spec::Secret(secret)) => *secret,
+            _ => match past.get(name) {
+                Some(secret) => secret.clone(),
+                None => continue,
+            },
         };
         let value = match (secret.source, &secret.location) {
             (SecretSource::Env, Some(variable)) => secrets::from_environment(name, variable).ok(),
             (SecretSource::File, Some(path)) => secrets::from_file(name, path).ok(),
             _ => None,
         };
-        tokens.extend(value.map(|value| (name.to_owned(), value)));
-    }
-    for (name, value) in &tokens {
-        mask::check(value.expose().as_bytes())
-            .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
+        let Some(value) = value else { continue };
+        match mask::check(value.expose().as_bytes()) {
+            Ok(()) => drop(tokens.insert(name.to_owned(), value)),
+            // It is as if there were none; whoever needs it says so.
+            Err(error) => {
+                report::note(&format!("the secret {name:?} of this machine cannot be used: {error}"))
+            }
+        }
     }
     Webhooks::new(tokens).map_err(|error| Failure::new(format!("no requests can be made: {error}")))
 }
@@ -76,16 +84,20 @@ pub async fn observe(snapshot: &Snapshot, only: &[Address], client: &dyn Outside
         let (address, head) = snapshot.heads.iter().find(|(_, head)| head.uid == object.uid)?;
         let spec = target_of(&head.document)?;
         let access = Access::new(&spec, &object.place);
-        (only.is_empty() || only.contains(address)).then(|| (object.uid.clone(), access))
+        (only.is_empty() || only.contains(address)).then_some((object, access))
     });
     let mut seen: Vec<Observation> = stream::iter(wanted)
-        .map(|(uid, access)| async move {
+        .map(|(object, access)| async move {
+            let applied = last_of(object);
+            let is_same =
+                |seen: &Value| applied.as_ref().is_some_and(|last| compare(seen, last, None).is_empty());
             let sight = match client.look(&access).await {
-                Ok(Some(seen)) => Sight::Present(seen.body),
+                Ok(Some(seen)) if is_same(&seen.body) => Sight::Same,
+                Ok(Some(seen)) => Sight::Present(seen.shown),
                 Ok(None) => Sight::Absent,
                 Err(error) => Sight::Unknown(error.to_string()),
             };
-            Observation { uid, place: access.place, sight }
+            Observation { uid: object.uid.clone(), place: access.place, sight }
         })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -94,10 +106,29 @@ pub async fn observe(snapshot: &Snapshot, only: &[Address], client: &dyn Outside
     seen
 }
 
+/// How the secrets were last declared that open what is owed and are declared no more: one may go together with what it
+/// opens.
+async fn past(snapshot: &Snapshot, store: &dyn Store) -> Result<BTreeMap<String, SecretSpec>, Failure> {
+    let mut past = BTreeMap::new();
+    let tokens = snapshot.owed.iter().filter_map(|owed| target_of(&owed.document)?.token);
+    for name in tokens.map(|token| secret_name(&token).to_owned()) {
+        let address = Address::new(Kind::Secret, None, &name);
+        if snapshot.heads.contains_key(&address) || past.contains_key(&name) {
+            continue;
+        }
+        let revisions = store.revisions(&address).await.map_err(applied::store_failure)?;
+        let last = revisions.last().and_then(|revision| read_document(&revision.head.document).ok());
+        if let Some(Spec::Secret(secret)) = last.map(|resource| resource.spec) {
+            past.insert(name, *secret);
+        }
+    }
+    Ok(past)
+}
+
 /// Carries out what is owed, and says what was done.
 pub async fn carry_out(
     applied: &Applied,
-    before: &Snapshot,
+    is_new: bool,
     pairs: &[String],
     patience: Duration,
 ) -> Result<(), Failure> {
@@ -105,11 +136,13 @@ pub async fn carry_out(
     if snapshot.owed.is_empty() {
         return Ok(());
     }
-    let client = client(&snapshot, Some(before), None, pairs)?;
+    let past = past(&snapshot, &*applied.store).await?;
+    let client = client(&snapshot, &past, None, pairs)?;
     let ledger = applied.state.ledger();
     let reconcile = Reconcile {
         ledger: &*ledger,
         outside: &client,
+        workspace: snapshot.lineage.as_ref().map(ToString::to_string).unwrap_or_default(),
         holder: holder::this(),
         is_gone: &holder::is_gone,
         now: &time::now,
@@ -121,7 +154,7 @@ pub async fn carry_out(
             report::note(&format!("waiting for {} to end with what is owed elsewhere", who(holder)));
         }
         Progress::Done { task, act } => {
-            let _ = writeln!(anstream::stdout().lock(), "  {}", printable(&done(task, act)));
+            let _ = writeln!(crate::stdout::stdout(), "  {}", printable(&done(task, act)));
         }
         Progress::Failed { task, error } => {
             report::note(&format!("  {}: {error}", task.address));
@@ -132,11 +165,11 @@ pub async fn carry_out(
         Ok(Reconciled { left: 0, .. }) => Ok(()),
         Ok(Reconciled { done, left }) => {
             let all = report::count(done + left, "effect");
-            let message =
-                format!("the change is applied, but {left} of {all} elsewhere could not be carried out");
+            let applied = if is_new { "the change is applied, but " } else { "" };
+            let message = format!("{applied}{left} of {all} elsewhere could not be carried out");
             Err(Failure::new(message).hint(match first {
                 Some(error) => error.hint(),
-                None => "`reactorcide apply` goes on with what is left".to_owned(),
+                None => "the same command goes on with what is left".to_owned(),
             }))
         }
         Err(ReconcileError::Store(error)) => Err(applied::store_failure(error)),

@@ -31,7 +31,17 @@ pub fn timestamp(millis: u64) -> String {
 /// Whether a text is a day as [`date`] writes it.
 pub fn is_date(text: &str) -> bool {
     let numbers: Vec<_> = text.split('-').map(str::parse::<u32>).collect();
-    matches!(numbers[..], [Ok(_), Ok(1..=12), Ok(1..=31)])
+    let days = |year: u32, month: u32| match month {
+        2 if year.is_multiple_of(4) && !year.is_multiple_of(100)
+            || year.is_multiple_of(400) && month == 2 =>
+        {
+            29
+        }
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    matches!(numbers[..], [Ok(year), Ok(month @ 1..=12), Ok(day @ 1..)] if day <= days(year, month))
         && text.len() == 10
         && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }

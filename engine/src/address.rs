@@ -101,6 +101,18 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+/// Whether a text is a name that a resource of this kind may have: the rule that files are held against.
+pub fn is_name(kind: Kind, text: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+            && part.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
+            })
+    };
+    let mut parts = text.split('/');
+    text.len() <= 128 && (kind == Kind::Secret || !text.contains('/')) && parts.all(is_part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +123,43 @@ mod tests {
         {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn names_are_those_that_files_may_declare() {
+        let pattern = |kind: Kind| {
+            let schema = crate::schema::of_kind(kind);
+            let pattern = &schema["properties"]["metadata"]["properties"]["name"]["pattern"];
+            regex_lite::Regex::new(pattern.as_str().expect("a pattern")).expect("it compiles")
+        };
+        let names = [
+            "a",
+            "web",
+            "a-b_c.d",
+            "0",
+            "A",
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a/../b",
+            "../a",
+            "a//b",
+            "/a",
+            "a/",
+            "Ä b",
+            "a b",
+            "a\n",
+            "-a",
+            "a/.b",
+            "deploy/production",
+        ];
+        for kind in [Kind::Project, Kind::Pipeline, Kind::Secret] {
+            for name in names {
+                assert_eq!(is_name(kind, name), pattern(kind).is_match(name), "{kind} {name:?}");
+            }
+        }
+        assert!(!is_name(Kind::Project, &"a".repeat(129)));
     }
 
     #[test]

@@ -132,6 +132,18 @@ fn recheck(plan: &Plan, now: &Snapshot) -> Result<(), Refusal> {
     if plan.pins.iter().any(|(address, pin)| found(now, address) != *pin) {
         return Err(stale(plan, now));
     }
+    let places = outside::places(&plan.effects, now);
+    if let Some(address) =
+        plan.places.keys().find(|address| places.get(*address) != plan.places.get(*address))
+    {
+        let pin = found(now, address);
+        let moved = vec![Moved { address: address.clone(), planned: pin.clone(), found: pin }];
+        return Err(Refusal::Stale { moved });
+    }
+    let taken = plan::taken(&plan.effects, now);
+    if !taken.is_empty() {
+        return Err(Refusal::Obstacles(taken));
+    }
     dangling(plan, now)?;
     if plan.summary.total() == 0 {
         return Ok(());

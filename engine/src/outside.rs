@@ -24,8 +24,8 @@ mod decide;
 mod fake;
 mod outward;
 
-pub use compare::compare;
-pub use decide::{Act, Drift, Wishes, act, drifted, planned, ready};
+pub use compare::{compare, merged};
+pub use decide::{Act, Drift, Wishes, act, drifted, is_going, places, planned, ready};
 pub use fake::FakeOutside;
 pub use outward::outward;
 
@@ -63,6 +63,8 @@ pub struct Object {
     pub begun: bool,
     /// The resource's document as it was when the object was last made what it says; absent where that never was.
     pub applied: Option<String>,
+    /// What was tried since, as JSON: all of it, since nobody knows what of it came through.
+    pub tried: Option<String>,
 }
 
 /// Names a task: the serial of the commit that owes it, and its number there.
@@ -173,7 +175,9 @@ pub struct Observation {
 /// What was there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sight {
-    /// An object.
+    /// An object that is as it was applied.
+    Same,
+    /// An object that is another, for people.
     Present(Value),
     /// Nothing.
     Absent,
@@ -186,6 +190,8 @@ pub enum Sight {
 pub struct Seen {
     /// What it is.
     pub body: Value,
+    /// The same for people: without any value of a secret.
+    pub shown: Value,
     /// The version that the system gives it, if it does.
     pub version: Option<String>,
 }
@@ -199,8 +205,17 @@ pub struct Access {
     pub token: Option<String>,
     /// How long a request may take.
     pub timeout: Duration,
-    /// Grows with every reconcile: a system that remembers it can refuse one that has been overtaken.
-    pub fence: Option<u64>,
+    /// A system that remembers it can refuse a reconcile that has been overtaken.
+    pub fence: Option<Fence>,
+}
+
+/// A number that grows with every reconcile of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The workspace's lineage.
+    pub workspace: String,
+    /// The number.
+    pub token: u64,
 }
 
 /// On what a write depends, so that it cannot undo what somebody else did since one looked.
@@ -224,7 +239,7 @@ pub enum OutsideError {
         place: Place,
     },
     /// It may go better another time.
-    #[error("{place} cannot be reached: {what}")]
+    #[error("{place} does not do it: {what}")]
     Unreachable {
         /// What.
         place: Place,
@@ -262,10 +277,10 @@ impl OutsideError {
                 "see who else writes there; `reactorcide drift` shows what they did".to_owned()
             }
             Self::Unreachable { .. } => {
-                "see whether the other system runs; `reactorcide apply` then goes on".to_owned()
+                "see whether the other system runs; the same command then goes on".to_owned()
             }
             Self::Refused { .. } => {
-                "correct what it says is wrong, here or there; `reactorcide apply` then goes on".to_owned()
+                "correct what it says is wrong, here or there; the same command then goes on".to_owned()
             }
             Self::NoToken { secret, .. } => {
                 format!("give it one: --secret {secret}=env:VARIABLE or --secret {secret}=file:PATH")
@@ -340,12 +355,20 @@ pub struct JournalLine {
 #[error("the lease was lost")]
 pub struct LeaseLost;
 
+/// The task is owed no more: a newer one took its place, or its object was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task is void")]
+pub struct Void;
+
 /// Why a line was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Somebody else goes on.
     #[error(transparent)]
     Lost(#[from] LeaseLost),
+    /// It is about what is owed no more.
+    #[error(transparent)]
+    Void(#[from] Void),
     /// The database could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -357,7 +380,8 @@ pub enum LedgerError {
 /// - `acquire` gives the lease to one at a time, by the database's own clock, with a token greater than any before. It
 ///   takes it from a holder whose time is over or who is gone; a holder may acquire again.
 /// - `write` and `renew` do nothing where the lease is another's by now, and say so.
-/// - `Begun` marks the object as begun. `Done` ends the task and, in the same transaction, remembers what the object was made, or forgets it.
+/// - A line about a task that is void is not written, and that is said: what was not begun by then must not be done.
+/// - `Begun` marks the object as begun, and remembers what is tried. `Done` ends the task and, in the same transaction, remembers what the object was made, or forgets it.
 /// - Lines are never changed, and stay until history is compacted.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -393,6 +417,23 @@ pub fn target_of(document: &str) -> Option<WebhookTargetSpec> {
     match canonical::read_document(document).ok()?.spec {
         Spec::WebhookTarget(spec) => Some(*spec),
         _ => None,
+    }
+}
+
+/// What a task's document tries to make of the object, with what was tried before: as an [`Object`] remembers it.
+pub fn tried(before: Option<&str>, document: &str) -> Option<String> {
+    let before = before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
+    let body = body_of(&target_of(document)?);
+    Some(merged(before, &body).to_string())
+}
+
+/// All that an object may have been made: what was applied, and what was tried since.
+pub fn last_of(object: &Object) -> Option<Value> {
+    let applied = object.applied.as_deref().and_then(target_of).map(|spec| body_of(&spec));
+    let tried: Option<Value> = object.tried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    match (applied, tried) {
+        (Some(applied), Some(tried)) => Some(merged(applied, &tried)),
+        (applied, tried) => applied.or(tried),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::canonical::ReadDocumentError;
 use crate::config::Catalog;
 use crate::diff::Difference;
 use crate::fingerprint::Fingerprint;
-use crate::outside::{PlannedEffect, Wishes};
+use crate::outside::{Place, PlannedEffect, Wishes};
 use crate::policy::{Finding, ReachRow};
 use crate::store::{Counts, Head, Operation, Owner, Uid};
 
@@ -26,8 +26,8 @@ mod saved;
 mod target;
 mod value;
 
-pub(crate) use build::consequences;
 pub use build::{after, applied, between, differences};
+pub(crate) use build::{consequences, taken};
 pub use guard::{Obstacle, destroy_limit};
 pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};
 pub use saved::{SavedPlanError, read_saved, to_saved};
@@ -89,6 +89,9 @@ pub struct Plan {
     pub hints: Vec<String>,
     /// The resources that it changes or refers to, as they were. It applies only while they still are.
     pub pins: BTreeMap<Address, Option<Pin>>,
+    /// Where the objects of those were for which it does something elsewhere. It applies only while they still are there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<Address, BTreeSet<Place>>,
 }
 
 /// The state that a plan was made from.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reactorcide_engine::outside::{Access, Outside, OutsideError, Precondition, Seen};
+use reactorcide_engine::outside::{Access, Outside, OutsideError, Precondition, Seen, keeps_a_token};
 use reactorcide_engine::printable::printable;
 use reactorcide_engine::protocol::mask::{MaskError, Values};
 use reactorcide_engine::protocol::spec::Sensitive;
@@ -19,6 +19,8 @@ const MOST: usize = 1 << 20;
 const SAID: usize = 300;
 /// Grows with every reconcile, for a system that wants to refuse one that has been overtaken.
 const FENCE: &str = "reactorcide-fence";
+/// Whose number that is: each workspace counts for itself.
+const WORKSPACE: &str = "reactorcide-workspace";
 
 /// The values of secrets, by `NAME` or `NAME:KEY`.
 pub type Tokens = BTreeMap<String, Sensitive>;
@@ -26,6 +28,8 @@ pub type Tokens = BTreeMap<String, Sensitive>;
 /// Objects behind HTTP APIs.
 pub struct Webhooks {
     client: Client,
+    /// For this machine's own addresses: what is sent there in the clear goes through no proxy.
+    direct: Client,
     tokens: Tokens,
     masks: Values,
 }
@@ -44,19 +48,23 @@ pub enum SetUpError {
 impl Webhooks {
     /// A client that opens doors with these secrets. Where a request is sent elsewhere, it does not follow.
     pub fn new(tokens: Tokens) -> Result<Self, SetUpError> {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("reactorcide/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let builder = || {
+            let agent = concat!("reactorcide/", env!("CARGO_PKG_VERSION"));
+            Client::builder().redirect(redirect::Policy::none()).user_agent(agent)
+        };
+        let (client, direct) = (builder().build()?, builder().no_proxy().build()?);
         let masks = Values::new(tokens.values().map(Sensitive::expose))?;
-        Ok(Self { client, tokens, masks })
+        Ok(Self { client, direct, tokens, masks })
     }
 
     fn request(&self, method: Method, access: &Access) -> Result<RequestBuilder, OutsideError> {
         let place = &access.place;
-        let mut request = self.client.request(method, place.to_string()).timeout(access.timeout);
-        if let Some(fence) = access.fence {
-            request = request.header(FENCE, fence);
+        let url = place.to_string();
+        let is_clear_and_local = url.starts_with("http://") && keeps_a_token(&url);
+        let client = if is_clear_and_local { &self.direct } else { &self.client };
+        let mut request = client.request(method, url).timeout(access.timeout);
+        if let Some(fence) = &access.fence {
+            request = request.header(FENCE, fence.token).header(WORKSPACE, &fence.workspace);
         }
         let Some(secret) = &access.token else { return Ok(request) };
         let name = secret.split_once(':').map_or(secret.as_str(), |(name, _)| name);
@@ -79,7 +87,7 @@ impl Webhooks {
         Ok(response)
     }
 
-    /// What an answer says, without any value of a secret.
+    /// What an answer says.
     async fn text(&self, mut response: Response, access: &Access) -> Result<String, OutsideError> {
         let mut bytes = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| unreachable(access, error))? {
@@ -89,14 +97,14 @@ impl Webhooks {
             }
             bytes.extend_from_slice(&piece);
         }
-        Ok(self.masks.mask_str(&String::from_utf8_lossy(&bytes)))
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// That an answer is none that we can go on with.
     async fn refusal(&self, response: Response, access: &Access) -> OutsideError {
         let status = response.status();
         let place = access.place.clone();
-        let said = self.text(response, access).await.unwrap_or_default();
+        let said = self.masks.mask_str(&self.text(response, access).await.unwrap_or_default());
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SAID).collect();
         let what = if said.is_empty() {
             format!("it says {status}")
@@ -150,11 +158,13 @@ impl Outside for Webhooks {
         }
         let version = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let text = self.text(response, access).await?;
-        let body: Value = serde_json::from_str(&text).map_err(|error| OutsideError::Refused {
+        let no_json = |error: serde_json::Error| OutsideError::Refused {
             place: access.place.clone(),
             what: format!("its answer is no JSON: {error}"),
-        })?;
-        Ok(Some(Seen { body, version }))
+        };
+        let body: Value = serde_json::from_str(&text).map_err(no_json)?;
+        let shown = serde_json::from_str(&self.masks.mask_str(&text)).map_err(no_json)?;
+        Ok(Some(Seen { body, shown, version }))
     }
 
     async fn put(&self, access: &Access, body: &Value, only_if: &Precondition) -> Result<(), OutsideError> {

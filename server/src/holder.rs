@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 /// This process, as a text that others on this machine can hold against the processes there are.
 pub fn this() -> String {
     let pid = std::process::id();
@@ -23,7 +26,16 @@ pub fn is_gone(holder: &str) -> bool {
         Some((pid, then, there))
     };
     let Some((pid, then, there)) = parse() else { return false };
-    machine().is_some_and(|here| here == there) && started(pid).is_none_or(|now| now != then)
+    machine().is_some_and(|here| here == there) && is_another(pid, then)
+}
+
+/// Whether the process that had this number then is certainly gone. What cannot be looked at may be there.
+fn is_another(pid: u32, then: &str) -> bool {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => began(&text).is_none_or(|now| now != then),
+        Err(_) => test_kill_process(id) == Err(Errno::SRCH),
+    }
 }
 
 /// This machine, since it was last started, and what of its processes can be seen from here.
@@ -33,9 +45,13 @@ fn machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// When a process began, in ticks since the machine was started. Nothing where there is none, or only its remains.
+/// When a process began, in ticks since the machine was started.
 fn started(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    began(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// When a process began, as the system tells of it. Nothing of what is only its remains.
+fn began(text: &str) -> Option<String> {
     // The name may hold blanks and brackets; what follows the last bracket does not.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     if matches!(*fields.first()?, "Z" | "X") {

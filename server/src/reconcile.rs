@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use reactorcide_engine::outside::{
-    Access, Acquired, Act, Entry, Goal, Lease, LeaseLost, Ledger, LedgerError, Outside, OutsideError, Owed,
-    Precondition, TaskId, act, body_of, ready, target_of,
+    Access, Acquired, Act, Entry, Fence, Goal, Lease, LeaseLost, Ledger, LedgerError, Outside, OutsideError,
+    Owed, Precondition, TaskId, act, body_of, last_of, ready, target_of,
 };
 use reactorcide_engine::store::StoreError;
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ pub struct Reconcile<'a> {
     pub ledger: &'a dyn Ledger,
     /// Where it is carried out.
     pub outside: &'a dyn Outside,
+    /// Whose it is: the workspace's lineage.
+    pub workspace: String,
     /// Who carries it out; [`crate::holder::this`].
     pub holder: String,
     /// Whether another holder is gone.
@@ -65,6 +67,29 @@ pub enum Progress<'a> {
     },
 }
 
+/// Why a task was not ended.
+enum Ended {
+    /// It is owed no more.
+    Void,
+    /// Nothing can go on.
+    For(ReconcileError),
+}
+
+impl From<LedgerError> for Ended {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Void(_) => Self::Void,
+            error => Self::For(error.into()),
+        }
+    }
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::For(error.into())
+    }
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reconciled {
@@ -94,7 +119,8 @@ pub enum ReconcileError {
 impl From<LedgerError> for ReconcileError {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::Lost(LeaseLost) => Self::Lost,
+            // Nothing but a task can be void.
+            LedgerError::Lost(LeaseLost) | LedgerError::Void(_) => Self::Lost,
             LedgerError::Store(error) => Self::Store(error),
         }
     }
@@ -183,12 +209,15 @@ impl Reconcile<'_> {
             )
             .buffer_unordered(AT_ONCE);
             while let Some((task, ended)) = attempts.next().await {
-                match ended? {
-                    Ok(act) => {
+                match ended {
+                    // Something else is owed by now.
+                    Err(Ended::Void) => {}
+                    Err(Ended::For(error)) => return Err(error),
+                    Ok(Ok(act)) => {
                         done += 1;
                         report(Progress::Done { task, act: &act });
                     }
-                    Err(error) => {
+                    Ok(Err(error)) => {
                         failed.insert(task.id);
                         report(Progress::Failed { task, error: &error });
                     }
@@ -198,7 +227,7 @@ impl Reconcile<'_> {
     }
 
     /// Carries out one task: looks, writes down what it is about to do, does it, and writes down that it is done.
-    async fn task(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, ReconcileError> {
+    async fn task(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, Ended> {
         let mut pause = PAUSE;
         for number in 1.. {
             match self.attempt(lease, task).await? {
@@ -220,12 +249,13 @@ impl Reconcile<'_> {
         unreachable!("the loop ends with its last try")
     }
 
-    async fn attempt(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, ReconcileError> {
+    async fn attempt(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, Ended> {
         let Some(spec) = target_of(&task.document) else {
             let what = "this version does not understand what was applied".to_owned();
             return Ok(Err(OutsideError::Refused { place: task.place.clone(), what }));
         };
-        let access = Access { fence: Some(lease.token), ..Access::new(&spec, &task.place) };
+        let fence = Fence { workspace: self.workspace.clone(), token: lease.token };
+        let access = Access { fence: Some(fence), ..Access::new(&spec, &task.place) };
         let seen = match self.outside.look(&access).await {
             Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),
@@ -251,13 +281,10 @@ impl Reconcile<'_> {
     }
 
     /// What the object was last made.
-    async fn last(&self, task: &Owed) -> Result<Option<serde_json::Value>, ReconcileError> {
+    async fn last(&self, task: &Owed) -> Result<Option<serde_json::Value>, Ended> {
         let objects = self.ledger.objects().await?;
         let object = objects.into_iter().find(|object| object.uid == task.uid && object.place == task.place);
-        Ok(object
-            .and_then(|object| object.applied)
-            .and_then(|text| target_of(&text))
-            .map(|spec| body_of(&spec)))
+        Ok(object.as_ref().and_then(last_of))
     }
 }
 

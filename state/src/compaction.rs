@@ -26,7 +26,7 @@ macro_rules! compaction_on {
                 let revisions = format!("delete {NEEDLESS}");
                 for statement in [
                     revisions.as_str(),
-                    "delete from changes where serial <= $1
+                    "delete from changes where serial < $1
                      and not exists (select 1 from revisions where change_serial = changes.serial)",
                     "delete from outside_journal where serial <= $1 and not exists
                         (select 1 from outside_tasks as task where task.serial = outside_journal.serial
@@ -39,6 +39,9 @@ macro_rules! compaction_on {
                 }
                 sqlx::query("delete from compacting").execute(&mut *connection).await?;
                 let done = Compaction { revisions: removed[0], changes: removed[1], ..compaction.clone() };
+                if (done.revisions, done.changes) == (0, 0) {
+                    return Ok(done);
+                }
                 sqlx::query(
                     "insert into compactions (at, actor, until, changes, revisions) values ($1, $2, $3, $4, $5)",
                 )

@@ -5,11 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reactorcide_engine::outside::{
     Acquired, Entry, Goal, JournalLine, Lease, LeaseLost, Ledger, LedgerError, Object, Outward, Owed, Place,
-    TaskId,
+    TaskId, Void, tried,
 };
 use reactorcide_engine::store::{StoreError, Uid};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use sqlx::Row;
 
 use crate::store::{PostgresStore, SqliteStore, whole};
 
@@ -31,7 +33,7 @@ macro_rules! ledger_on {
                 connection: &mut $Connection,
             ) -> Result<Vec<Object>, StoreError> {
                 let rows =
-                    sqlx::query("select uid, collection, id, begun, applied from outside_objects order by uid, collection, id")
+                    sqlx::query("select uid, collection, id, begun, applied, tried from outside_objects order by uid, collection, id")
                         .fetch_all(&mut *connection)
                         .await
                         .map_err(|error| self.read_failed(error))?;
@@ -42,6 +44,7 @@ macro_rules! ledger_on {
                             place: self.place(row)?,
                             begun: self.count(row, "begun")? > 0,
                             applied: self.get(row, "applied")?,
+                            tried: self.get(row, "tried")?,
                         })
                     })
                     .collect()
@@ -112,6 +115,17 @@ macro_rules! ledger_on {
                     .bind(&task.place.id)
                     .execute(&mut *connection)
                     .await?;
+                    // An object has one owner: who makes it what it is.
+                    if task.goal == Goal::Put {
+                        sqlx::query(
+                            "delete from outside_objects where collection = $1 and id = $2 and uid <> $3",
+                        )
+                        .bind(&task.place.collection)
+                        .bind(&task.place.id)
+                        .bind(&task.uid.0)
+                        .execute(&mut *connection)
+                        .await?;
+                    }
                     sqlx::query(
                         "insert into outside_objects (uid, collection, id, begun) values ($1, $2, $3, 0)
                          on conflict (uid, collection, id) do nothing",
@@ -148,7 +162,7 @@ macro_rules! ledger_on {
                 task: TaskId,
                 at: u64,
                 entry: &Entry,
-            ) -> Result<Result<(), LeaseLost>, sqlx::Error> {
+            ) -> Result<Result<(), LedgerError>, sqlx::Error> {
                 let (event, detail) = match entry {
                     Entry::Begun(what) => ("begun", Some(what)),
                     Entry::Done => ("done", None),
@@ -169,7 +183,33 @@ macro_rules! ledger_on {
                 .execute(&mut *connection)
                 .await?;
                 if written.rows_affected() == 0 {
-                    return Ok(Err(LeaseLost));
+                    return Ok(Err(LeaseLost.into()));
+                }
+                let owed = sqlx::query(
+                    "select goal, document, tried from outside_tasks as task
+                     left join outside_objects as object
+                       on object.uid = task.uid and object.collection = task.collection and object.id = task.id
+                     where serial = $1 and ordinal = $2 and status = 'owed'",
+                )
+                .bind(whole(task.serial))
+                .bind(i64::from(task.ordinal))
+                .fetch_optional(&mut *connection)
+                .await?;
+                // The line above goes with the transaction.
+                let Some(owed) = owed else { return Ok(Err(Void.into())) };
+                if matches!(entry, Entry::Begun(_)) && owed.try_get::<String, _>("goal")? == Goal::Put.as_str() {
+                    let before: Option<String> = owed.try_get("tried")?;
+                    let document: String = owed.try_get("document")?;
+                    sqlx::query(
+                        "update outside_objects set tried = $3
+                         where (uid, collection, id) in
+                            (select uid, collection, id from outside_tasks where serial = $1 and ordinal = $2)",
+                    )
+                    .bind(whole(task.serial))
+                    .bind(i64::from(task.ordinal))
+                    .bind(tried(before.as_deref(), &document))
+                    .execute(&mut *connection)
+                    .await?;
                 }
                 let statements: &[&'static str] = match entry {
                     Entry::Failed(_) => &[],
@@ -179,7 +219,7 @@ macro_rules! ledger_on {
                              where serial = $1 and ordinal = $2 and status = 'owed')"],
                     // A task that became void meanwhile says nothing about its object any more.
                     Entry::Done => &[
-                        "update outside_objects set begun = 1, applied =
+                        "update outside_objects set begun = 1, tried = null, applied =
                             (select document from outside_tasks where serial = $1 and ordinal = $2)
                          where (uid, collection, id) in
                             (select uid, collection, id from outside_tasks

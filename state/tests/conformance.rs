@@ -50,7 +50,7 @@ over_all!(
     conformance:
     what_is_committed_is_read_back, a_refusal_changes_nothing, ten_thousand_resources_are_no_trouble,
     what_is_forgotten_is_what_nothing_needs);
-over_all!(ledger: what_is_owed_stays_until_it_is_done, one_has_the_lease_at_a_time);
+over_all!(ledger: what_is_owed_stays_until_it_is_done, what_was_tried_is_remembered, one_has_the_lease_at_a_time);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_at_once_follow_one_another_in_sqlite() {

@@ -78,6 +78,8 @@ fn names_and_deletes_without_files(#[case] place: Place) {
     let mut session = Transcript::of(&project);
     session.run("apply --auto-approve").run("state mv JobTemplate/-/make JobTemplate/-/build");
     session.run("state mv Pipeline/web/ci Pipeline/web/checks --auto-approve").run("state list");
+    session.run("rollback --to 1").run("diff 1..2");
+    session.run("state mv Pipeline/web/checks Pipeline/web/../../outside --auto-approve");
     session
         .run("state mv Pipeline/web/ci Pipeline/web/checks")
         .run("state mv Pipeline/web/checks Pipeline/api/checks");
@@ -197,7 +199,9 @@ fn old_history_is_forgotten_and_nothing_else(#[case] place: Place) {
     }
     session.run("state compact").run("state compact --keep 2 --dry-run").run("state compact --keep 2");
     session.run("state compact --before 2020-01-01 --keep 0").run("state compact --before yesterday");
-    session.run("state compact --keep 2 --auto-approve");
+    session.run("show JobTemplate/-/make --revision 2").run("state show JobTemplate/-/make --revision 7");
+    session.run("show JobTemplate/-/mkae --revision 1").run("show --revision 2");
+    session.run("state compact --keep 2 --auto-approve").run("show JobTemplate/-/make --revision 2");
     session.run("history").run("plan --detailed-exitcode").run("diff 4..5").run("diff 2..5");
     session.run("rollback --to 1").run("rollback --to 3 --auto-approve").run("state compact --keep 2");
     session.compare("old_history_is_forgotten");

@@ -17,7 +17,7 @@ fn the_applied_state_of_a_small_company(#[case] place: Place) {
         .run("plan")
         .run("apply --auto-approve --accept-findings --message first --commit 0123abc");
     session.run("show").run("show --json").run("state list").run("state show Pipeline/web/deploy");
-    session.run("show Secret/deploy/web --json").run("history").run("history Secret/deploy/web --json");
+    session.run("show Secret/deploy/web --json").run("history").run("history Secret/-/deploy/web --json");
     session.run("graph").run("graph --format mermaid").run("graph --pipeline web/deploy");
     session.compare("the_applied_state_of_a_small_company");
 }

@@ -48,7 +48,12 @@ fn objects_elsewhere_are_made_healed_adopted_and_forgotten(#[case] place: Place)
     session.run("state mv WebhookTarget/more WebhookTarget/hand --auto-approve");
     session.run("state rm WebhookTarget/hand --auto-approve");
     session.write(".reactorcide/hooks.yaml", &one(2)).run("plan").run("history");
-    session.run("rollback --to 1 --auto-approve").run("destroy --auto-approve").run("drift");
+    session.run("rollback --to 1 --auto-approve");
+    target.rule(json!({"method": "DELETE", "number": 1, "action": "fail", "always": true}));
+    session.remark("what is deleted cannot be deleted there; the secret that opens it goes with it");
+    session.run("destroy --auto-approve");
+    target.rule(json!(null));
+    session.run("destroy --auto-approve").run("drift");
     let (_, objects) = target.log();
     assert_eq!(objects, json!({"/hooks/by-hand": {"value": 3, "id": "by-hand"}}), "what was forgotten stays");
     let shown = session.compare("objects_elsewhere");
@@ -77,6 +82,19 @@ fn without_what_opens_the_door_nothing_is_lost(#[case] place: Place) {
     project.write("token", TOKEN);
     session.run("apply --auto-approve --secret hooks/token=file:token").run("drift").run("plan");
     session.run("drift --secret hooks/token=file:token");
+    session.remark("the secret is declared no more by the time that what it opens is deleted");
+    session.write(
+        ".reactorcide/hooks.yaml",
+        &targets(&url, &[("hook", value(1), "")]).replace("HOOKS_TOKEN", "PWD"),
+    );
+    session.run("apply --auto-approve --no-refresh");
+    target.rule(json!({"method": "DELETE", "number": 1, "action": "fail", "always": true}));
+    session
+        .run("destroy --auto-approve --secret hooks/token=file:token")
+        .run("drift")
+        .run("destroy --auto-approve");
+    target.rule(json!(null));
+    session.run("destroy --auto-approve --secret hooks/token=file:token").run("destroy --auto-approve");
     session.compare("without_a_token");
 }
 

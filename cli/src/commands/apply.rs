@@ -8,7 +8,7 @@ use reactorcide_engine::config::Catalog;
 use reactorcide_engine::plan::Options;
 
 use super::plan::{self, Made, PlanOptions};
-use crate::commit::{CommitArgs, carry_out};
+use crate::commit::{CommitArgs, carry_out, carry_out_towards};
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::settings::Settings;
@@ -34,7 +34,7 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
     match plan::make(options, &commit.secrets, settings, commit.expect_plan.is_some())? {
         Made::Plan(plan) => carry_out(&plan, false, commit, settings),
         Made::Unchanged => {
-            let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
+            let _ = write!(crate::stdout::stdout(), "{}", report::plan::NO_CHANGES);
             Ok(Exit::Success)
         }
     }
@@ -44,5 +44,5 @@ pub fn apply(arguments: &ApplyArgs, settings: &Settings) -> Result<Exit, Failure
 pub fn destroy(arguments: &CommitArgs, settings: &Settings) -> Result<Exit, Failure> {
     let options = Options { as_of: plan::today(), allow_destroy: true, ..Options::default() };
     let plan = plan::towards(|_| Ok(Catalog::default()), &options, settings)?;
-    carry_out(&plan, false, arguments, settings)
+    carry_out_towards(&plan, "Nothing is applied.", false, arguments, settings)
 }

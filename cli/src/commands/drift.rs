@@ -1,5 +1,6 @@
 //! `reactorcide drift`: what others did to the objects elsewhere that were applied.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
@@ -64,7 +65,7 @@ pub fn drift(arguments: &DriftArgs, settings: &Settings) -> Result<Exit, Failure
                 return Err(super::state::not_applied(address, &snapshot));
             }
         }
-        let client = outside::client(&snapshot, None, None, &arguments.secrets)?;
+        let client = outside::client(&snapshot, &BTreeMap::new(), None, &arguments.secrets)?;
         let observed = outside::observe(&snapshot, &only, &client).await;
         Ok((snapshot, observed))
     })?;
@@ -106,7 +107,7 @@ fn found(snapshot: &Snapshot, observed: &[Observation], only: &[Address]) -> Vec
 }
 
 fn print(found: &[(Address, Place, Found)]) {
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     for (address, place, what) in found {
         let place = format!("{address}  {place}");
         let _ = match what {
@@ -124,9 +125,18 @@ fn print(found: &[(Address, Place, Found)]) {
     }
     let looked = found.iter().filter(|(.., found)| !matches!(found, Found::Unknown(_))).count();
     let differing =
-        found.iter().filter(|(.., found)| !matches!(found, Found::Same | Found::Unknown(_))).count();
+        found.iter().filter(|(.., found)| matches!(found, Found::Changed(_) | Found::Gone)).count();
+    let owed = found.iter().filter(|(.., found)| matches!(found, Found::Owed)).count();
+    if owed > 0 {
+        let _ = writeln!(
+            stdout,
+            "{} owed still: the command that owes it goes on when it is run again.",
+            verb(owed)
+        );
+    }
     let _ = match (found.len(), differing) {
         (0, _) => writeln!(stdout, "No objects elsewhere."),
+        (_, 0) if owed > 0 => Ok(()),
         (_, 0) if looked > 0 => {
             writeln!(stdout, "No drift: {} elsewhere as applied.", verb(looked))
         }
@@ -159,5 +169,5 @@ fn print_json(found: &[(Address, Place, Found)]) {
             object
         })
         .collect();
-    let _ = writeln!(anstream::stdout().lock(), "{:#}", json!({"version": 1, "objects": objects}));
+    let _ = writeln!(crate::stdout::stdout(), "{:#}", json!({"version": 1, "objects": objects}));
 }

@@ -52,7 +52,7 @@ fn associate(path: &Path) -> Result<(), Failure> {
         *schemas = json!({});
     }
     if schemas[&key] == globs {
-        let _ = writeln!(anstream::stdout(), "{} knows it already", path.display());
+        let _ = writeln!(crate::stdout::stdout(), "{} knows it already", path.display());
         return Ok(());
     }
     schemas[key] = globs;
@@ -64,6 +64,6 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| fs::write(path, text))
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    let _ = writeln!(anstream::stdout(), "wrote {}", path.display());
+    let _ = writeln!(crate::stdout::stdout(), "wrote {}", path.display());
     Ok(())
 }

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use reactorcide_engine::config::TrustAction;
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Kind, TrustAction};
 use reactorcide_engine::explain::{Explanation, JobExplained, Occurrence, PipelineExplained, Runs, explain};
 use reactorcide_engine::policy::Access;
+use reactorcide_engine::suggest::nearest;
 use serde_json::json;
 
 use super::reach;
@@ -40,8 +42,16 @@ pub struct ExplainArgs {
 pub fn show(arguments: &ExplainArgs, settings: &Settings) -> Result<Exit, Failure> {
     let occurrence = read(arguments)?;
     let catalog = reach::catalog(arguments.plan.as_deref(), settings)?;
+    if !catalog.contains_key(&Address::new(Kind::Project, None, &occurrence.project)) {
+        let projects = catalog.keys().filter(|address| address.kind == Kind::Project);
+        let near = nearest(&occurrence.project, projects.map(|address| address.name.as_str()));
+        return Err(Failure::new(format!("there is no project {:?}", occurrence.project)).hint(match near {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`reactorcide state list` lists what is applied".to_owned(),
+        }));
+    }
     let explanation = explain(&catalog, &occurrence);
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if arguments.json {
         let mut value = json!(explanation);
         value["format_version"] = json!(1);

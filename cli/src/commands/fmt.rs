@@ -31,7 +31,7 @@ pub struct FmtArgs {
 /// Formats every file.
 pub fn fmt(arguments: &FmtArgs, settings: &Settings) -> Result<Exit, Failure> {
     let files = Files::of(settings)?.into_texts()?;
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     let (mut changed, mut failed) = (0, false);
     for (path, text) in &files {
         let formatted = match format(text) {

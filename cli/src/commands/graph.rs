@@ -42,7 +42,7 @@ pub fn graph(arguments: &GraphArgs, settings: &Settings) -> Result<Exit, Failure
         GraphFormat::Dot => Format::Dot,
         GraphFormat::Mermaid => Format::Mermaid,
     };
-    let _ = write!(anstream::stdout().lock(), "{}", render(format, &nodes, &edges));
+    let _ = write!(crate::stdout::stdout(), "{}", render(format, &nodes, &edges));
     Ok(Exit::Success)
 }
 

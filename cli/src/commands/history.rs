@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::state::parse_address;
+use super::state::{not_applied, parse_address};
 use crate::exit::{Exit, Failure};
 use crate::report::{count, printable};
 use crate::settings::Settings;
@@ -17,7 +17,7 @@ pub struct HistoryArgs {
     /// Only the changes of one resource
     address: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 50, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Print JSON
     #[arg(long)]
@@ -30,10 +30,15 @@ pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Fai
     let (changes, compactions) = applied::block_on(async {
         let Some(applied) = applied::open(settings).await? else { return Ok(Default::default()) };
         let changes = applied.store.history(address.as_ref(), arguments.limit).await;
+        let changes = changes.map_err(applied::store_failure)?;
+        if let Some(address) = address.as_ref().filter(|_| changes.is_empty()) {
+            let snapshot = applied.store.snapshot().await.map_err(applied::store_failure)?;
+            return Err(not_applied(address, &snapshot));
+        }
         let compactions = applied.store.compactions().await.map_err(applied::store_failure)?;
-        Ok((changes.map_err(applied::store_failure)?, compactions))
+        Ok((changes, compactions))
     })?;
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if arguments.json {
         let _ =
             writeln!(stdout, "{:#}", json!({"version": 1, "changes": changes, "compactions": compactions}));

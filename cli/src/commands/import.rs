@@ -1,10 +1,12 @@
 //! `reactorcide import`: makes ours what is somebody else's, by a plan like any other: an object that others made elsewhere,
 //! or a resource that another configuration owns.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Kind, Resource, Spec, WebhookTargetSpec};
-use reactorcide_engine::outside::{Access, Outside, Place, Wishes};
+use reactorcide_engine::outside::{Access, Outside, Place, Wishes, is_going};
 use reactorcide_engine::plan::{self, Desired, Options};
 use reactorcide_engine::store::{Owner, Snapshot};
 use reactorcide_engine::suggest::nearest;
@@ -39,6 +41,7 @@ pub fn import(arguments: &ImportArgs, settings: &Settings) -> Result<Exit, Failu
     let Some(resource) = both.resources.get(&address) else {
         return Err(undeclared(&address, &both.resources));
     };
+    let desired = with(resource, &owner, &both.snapshot)?;
     let mut options = Options { as_of: today(), ..Options::default() };
     match &resource.spec {
         Spec::WebhookTarget(spec) => {
@@ -49,7 +52,6 @@ pub fn import(arguments: &ImportArgs, settings: &Settings) -> Result<Exit, Failu
             options.take.insert(address.clone());
         }
     }
-    let desired = with(resource, &owner, &both.snapshot)?;
     let plan = plan::between(&desired, &both.snapshot, &options).map_err(|error| unreadable(&error))?;
     carry_out(&plan, false, &arguments.commit, settings)
 }
@@ -77,7 +79,9 @@ fn adoption(
             .hint(format!("give --id ID: the object is then {}/ID", spec.url.trim_end_matches('/')))
             .exit(Exit::Usage));
     };
+    let is_dots = matches!(id.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
     if id.is_empty()
+        || is_dots
         || id.chars().any(|one| !(one.is_ascii_alphanumeric() || "-._~:@!$&'()*+,;=%".contains(one)))
     {
         return Err(Failure::new(format!("{id:?} is not the last part of a URL"))
@@ -85,12 +89,13 @@ fn adoption(
             .exit(Exit::Usage));
     }
     let place = Place::new(&spec.url, id);
-    let owned = snapshot.objects.iter().find(|object| object.place == place).map(|object| &object.uid);
+    let ours = snapshot.objects.iter().filter(|object| !is_going(object, snapshot));
+    let owned = ours.into_iter().find(|object| object.place == place).map(|object| &object.uid);
     if owned.is_some() && owned == snapshot.heads.get(address).map(|head| &head.uid) {
         return Err(Failure::new(format!("{place} is the object of {address} already"))
             .hint("`reactorcide drift` shows whether it is as applied"));
     }
-    let client = outside::client(snapshot, None, Some(spec), &arguments.commit.secrets)?;
+    let client = outside::client(snapshot, &BTreeMap::new(), Some(spec), &arguments.commit.secrets)?;
     let seen = applied::block_on(async {
         let looked = client.look(&Access::new(spec, &place)).await;
         looked.map_err(|error| Failure::new(error.to_string()).hint(error.hint()))
@@ -102,7 +107,7 @@ fn adoption(
     };
     Ok(Wishes {
         adopt: [(address.clone(), id.clone())].into(),
-        adopted: [(address.clone(), seen.body)].into(),
+        adopted: [(address.clone(), seen.shown)].into(),
         ..Wishes::default()
     })
 }

@@ -32,7 +32,7 @@ pub fn init(arguments: &InitArgs) -> Result<Exit, Failure> {
         let path = config.join(name);
         create(&path, text)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-        let _ = writeln!(anstream::stdout(), "wrote {}", path.display());
+        let _ = writeln!(crate::stdout::stdout(), "wrote {}", path.display());
     }
     editor::install(&arguments.dir)?;
     Ok(Exit::Success)

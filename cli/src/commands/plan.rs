@@ -66,12 +66,13 @@ pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> 
     let plan = match make(&arguments.options, &arguments.secrets, settings, arguments.json || writes)? {
         Made::Plan(plan) => plan,
         Made::Unchanged => {
-            let _ = write!(anstream::stdout().lock(), "{}", report::plan::NO_CHANGES);
+            let _ = write!(crate::stdout::stdout(), "{}", report::plan::NO_CHANGES);
             return Ok(Exit::Success);
         }
     };
     print(&plan, if arguments.json { Form::Json } else { Form::Human })?;
     if let Some(path) = &arguments.out {
+        spare(path)?;
         write_file(path, &plan::to_saved(&plan, concat!("reactorcide ", env!("CARGO_PKG_VERSION"))))?;
     }
     if let Some(path) = &arguments.markdown {
@@ -89,6 +90,21 @@ pub fn plan(arguments: &PlanArgs, settings: &Settings) -> Result<Exit, Failure> 
     })
 }
 
+/// A saved plan may take the place of another, and of nothing else.
+fn spare(path: &Path) -> Result<(), Failure> {
+    let is_other = match fs::read(path) {
+        Ok(bytes) if fs::metadata(path).is_ok_and(|there| there.is_file()) => {
+            !bytes.is_empty() && matches!(plan::read_saved(&bytes), Err(plan::SavedPlanError::NotAPlan))
+        }
+        _ => false,
+    };
+    if is_other {
+        return Err(Failure::new(format!("{} is there and is no saved plan", path.display()))
+            .hint("name another file, such as p.rcplan"));
+    }
+    Ok(())
+}
+
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
@@ -100,11 +116,11 @@ pub enum Form {
 /// Prints a plan.
 pub fn print(plan: &Plan, form: Form) -> Result<(), Failure> {
     let text = match form {
-        Form::Human => report::plan::render(plan),
+        Form::Human => report::plan::render(plan, report::plan::AS_DECLARED),
         Form::Json => json(plan)?,
         Form::Markdown => plan::markdown(plan, plan::MARKDOWN_LIMIT),
     };
-    let _ = write!(anstream::stdout().lock(), "{text}");
+    let _ = write!(crate::stdout::stdout(), "{text}");
     Ok(())
 }
 
@@ -113,14 +129,22 @@ fn json(plan: &Plan) -> Result<String, Failure> {
     Ok(json + "\n")
 }
 
-/// Writes a whole file or none, so that nobody reads half a plan.
+/// Writes a whole file or none, so that nobody reads half a plan. What is no plain file, such as `/dev/stdout` or a link,
+/// is written through: it must not be replaced.
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("cannot write {}: {error}", path.display()));
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        let _ = std::io::stdout().flush();
+        let mut file =
+            fs::File::options().write(true).create(true).truncate(true).open(path).map_err(failed)?;
+        return file.write_all(text.as_bytes()).map_err(failed);
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(name);
     fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
         let _ = fs::remove_file(&temporary);
-        Failure::new(format!("cannot write {}: {error}", path.display()))
+        failed(error)
     })
 }
 

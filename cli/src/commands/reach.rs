@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use reactorcide_engine::config::Catalog;
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Catalog, Kind};
 use reactorcide_engine::plan::lines;
 use reactorcide_engine::policy::{ReachRow, grants_of, reach};
+use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
 use super::plan;
@@ -31,6 +33,9 @@ pub struct ReachArgs {
 /// Shows the reach table.
 pub fn show(arguments: &ReachArgs, settings: &Settings) -> Result<Exit, Failure> {
     let catalog = catalog(arguments.plan.as_deref(), settings)?;
+    if let Some(secret) = &arguments.secret {
+        check_secret(&catalog, secret)?;
+    }
     let wanted = |row: &ReachRow| {
         arguments
             .secret
@@ -38,7 +43,7 @@ pub fn show(arguments: &ReachArgs, settings: &Settings) -> Result<Exit, Failure>
             .is_none_or(|secret| row.secret.name == secret || row.secret.to_string() == secret)
     };
     let rows: Vec<ReachRow> = reach(&catalog).into_iter().filter(wanted).collect();
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if arguments.json {
         let rows: Vec<Value> = rows
             .iter()
@@ -70,6 +75,19 @@ pub fn show(arguments: &ReachArgs, settings: &Settings) -> Result<Exit, Failure>
         let _ = writeln!(stdout, "{}\n    granted by {}", lines::reach(row), grants.join(", "));
     }
     Ok(Exit::Success)
+}
+
+/// A question about a secret that is not there has no answer.
+fn check_secret(catalog: &Catalog, secret: &str) -> Result<(), Failure> {
+    let known: Vec<&Address> = catalog.keys().filter(|address| address.kind == Kind::Secret).collect();
+    if known.iter().any(|address| address.name == secret || address.to_string() == secret) {
+        return Ok(());
+    }
+    let near = nearest(secret, known.iter().map(|address| address.name.as_str()));
+    Err(Failure::new(format!("there is no secret {secret:?}")).hint(match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => "`reactorcide state list` lists what is applied".to_owned(),
+    }))
 }
 
 /// What is applied, or would be once a plan is.

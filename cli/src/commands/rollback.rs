@@ -1,14 +1,17 @@
 //! `reactorcide diff` and `rollback`: two moments of the history, and the way back to one.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Args;
+use reactorcide_engine::address::Address;
 use reactorcide_engine::config::Catalog;
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
-use reactorcide_engine::store::{Owner, Snapshot, Store};
+use reactorcide_engine::store::{Owner, Snapshot, Store, Uid};
 
 use super::plan::{today, towards, unreadable};
-use crate::commit::{CommitArgs, carry_out};
+use crate::commit::{CommitArgs, carry_out_towards};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::{applied, report};
@@ -48,7 +51,7 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
     let mut before = before;
     // Whose a resource is makes no difference to what differs.
     before.heads.values_mut().for_each(|head| head.owner = Owner::Workspace);
-    let desired = Desired { owner: Owner::Workspace, resources: resources(&after)? };
+    let desired = Desired { owner: Owner::Workspace, resources: resources(&after, &before)? };
     let options = Options { as_of: today(), allow_destroy: true, ..Options::default() };
     let mut difference = plan::between(&desired, &before, &options).map_err(|error| unreadable(&error))?;
     // It tells what is applied, not what would be done.
@@ -65,7 +68,7 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
     } else {
         "No difference.\n".to_owned()
     };
-    let _ = write!(anstream::stdout().lock(), "{text}");
+    let _ = write!(crate::stdout::stdout(), "{text}");
     Ok(Exit::Success)
 }
 
@@ -76,12 +79,25 @@ pub fn rollback(arguments: &RollbackArgs, settings: &Settings) -> Result<Exit, F
         let applied = applied::open(settings).await?;
         moment(applied.as_ref().map(|applied| &*applied.store), &arguments.to).await
     })?;
-    let plan: Plan = towards(|_| resources(&target), &options, settings)?;
-    carry_out(&plan, false, &arguments.commit, settings)
+    let plan: Plan = towards(|now| resources(&target, now), &options, settings)?;
+    let nothing = format!("The applied state is what change {} left.", target.serial);
+    carry_out_towards(&plan, &nothing, false, &arguments.commit, settings)
 }
 
-fn resources(snapshot: &Snapshot) -> Result<Catalog, Failure> {
-    plan::applied(snapshot).map_err(|error| unreadable(&error))
+/// The resources of one moment as a configuration for another: what has another name there is renamed.
+fn resources(of: &Snapshot, there: &Snapshot) -> Result<Catalog, Failure> {
+    let mut catalog = plan::applied(of).map_err(|error| unreadable(&error))?;
+    let names: BTreeMap<&Uid, &Address> =
+        there.heads.iter().map(|(address, head)| (&head.uid, address)).collect();
+    for (address, head) in &of.heads {
+        let old = names
+            .get(&head.uid)
+            .filter(|old| **old != address && (old.kind, &old.project) == (address.kind, &address.project));
+        if let (Some(old), Some(resource)) = (old, catalog.get_mut(address)) {
+            Arc::make_mut(resource).metadata.renamed_from = Some(old.name.clone());
+        }
+    }
+    Ok(catalog)
 }
 
 /// The state that a change left, by the change's id, the beginning of one, or its serial; now where nothing is said.

@@ -57,7 +57,7 @@ fn find<'a>(records: &'a [RunRecord], id: &str) -> Result<&'a RunRecord, Failure
 }
 
 fn list(records: &[RunRecord], as_json: bool) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
+    let mut out = crate::stdout::stdout();
     for run in records {
         let written = if as_json {
             writeln!(out, "{}", serde_json::to_string(run).unwrap_or_default())
@@ -79,7 +79,7 @@ fn list(records: &[RunRecord], as_json: bool) -> Result<(), Failure> {
 }
 
 fn tell(transitions: &[Transition], as_json: bool) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
+    let mut out = crate::stdout::stdout();
     for transition in transitions {
         let written = if as_json {
             writeln!(out, "{}", serde_json::to_string(transition).unwrap_or_default())

@@ -62,7 +62,7 @@ fn kind(name: &str) -> Result<Kind, Failure> {
 
 fn print(schema: &serde_json::Value) {
     // Nobody is left to tell where stdout is closed.
-    let _ = writeln!(anstream::stdout(), "{schema:#}");
+    let _ = writeln!(crate::stdout::stdout(), "{schema:#}");
 }
 
 fn write_all(directory: &Path) -> Result<(), Failure> {

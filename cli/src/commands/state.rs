@@ -9,7 +9,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use reactorcide_engine::address::Address;
-use reactorcide_engine::store::Snapshot;
+use reactorcide_engine::store::{Head, Snapshot};
 use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ enum StateCommand {
     Show(ShowOneArgs),
     /// Give a resource another name and keep its history
     Mv(edit::MoveArgs),
-    /// Delete resources, whatever the files say
+    /// Forget resources, whatever the files say; their objects elsewhere stay
     Rm(edit::RemoveArgs),
     /// Write what is applied as a configuration
     Export(edit::ExportArgs),
@@ -50,6 +50,9 @@ enum StateCommand {
 struct ShowOneArgs {
     /// Its address, such as Pipeline/web/ci
     address: String,
+    /// As it was in this generation [default: as it is]
+    #[arg(long, value_name = "GENERATION")]
+    revision: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +64,9 @@ pub struct ShowArgs {
     /// The address of one resource, or the file of a saved plan [default: an overview of the applied state]
     #[arg(value_name = "ADDRESS|PLAN")]
     what: Option<String>,
+    /// The resource as it was in this generation [default: as it is]
+    #[arg(long, value_name = "GENERATION", requires = "what")]
+    revision: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,7 +79,7 @@ pub struct ShowArgs {
 pub fn state(arguments: &StateArgs, settings: &Settings) -> Result<Exit, Failure> {
     match &arguments.command {
         StateCommand::List { json } => list(*json, settings),
-        StateCommand::Show(one) => show_one(&one.address, one.json, settings),
+        StateCommand::Show(one) => show_one(&one.address, one.revision, one.json, settings),
         StateCommand::Mv(arguments) => edit::rename(arguments, settings),
         StateCommand::Rm(arguments) => edit::remove(arguments, settings),
         StateCommand::Export(arguments) => edit::export(arguments, settings),
@@ -94,12 +100,12 @@ pub fn show(arguments: &ShowArgs, settings: &Settings) -> Result<Exit, Failure> 
         plan::print(&plan::read_file(path)?, form)?;
         return Ok(Exit::Success);
     }
-    show_one(what, arguments.json, settings)
+    show_one(what, arguments.revision, arguments.json, settings)
 }
 
 fn list(json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let snapshot = applied::block_on(applied::snapshot(settings))?;
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if json {
         let resources: Vec<Value> = snapshot
             .heads
@@ -145,17 +151,19 @@ pub fn not_applied(address: &Address, snapshot: &Snapshot) -> Failure {
     Failure::new(format!("{address} is not applied")).hint(hint)
 }
 
-fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Failure> {
+fn show_one(address: &str, revision: Option<u64>, json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let address = parse_address(address)?;
     let snapshot = applied::block_on(applied::snapshot(settings))?;
-    let Some(head) = snapshot.heads.get(&address) else {
-        return Err(not_applied(&address, &snapshot));
+    let head = match revision {
+        None => snapshot.heads.get(&address).cloned().ok_or_else(|| not_applied(&address, &snapshot))?,
+        Some(revision) => at_revision(&address, revision, &snapshot, settings)?,
     };
     let document: Value =
         serde_json::from_str(&head.document).map_err(|error| Failure::new(format!("{address}: {error}")))?;
-    let objects = snapshot.objects.iter().filter(|object| object.uid == head.uid);
+    let is_now = snapshot.heads.get(&address) == Some(&head);
+    let objects = snapshot.objects.iter().filter(|object| is_now && object.uid == head.uid);
     let places: Vec<String> = objects.map(|object| object.place.to_string()).collect();
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if json {
         let mut shown = json!({
             "version": 1, "address": address, "uid": head.uid, "generation": head.generation,
@@ -185,6 +193,30 @@ fn show_one(address: &str, json: bool, settings: &Settings) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
+/// A resource as it was: the newest of that generation, where several had the address one after another.
+fn at_revision(
+    address: &Address,
+    revision: u64,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> Result<Head, Failure> {
+    let revisions = applied::block_on(async {
+        match applied::open(settings).await? {
+            Some(applied) => applied.store.revisions(address).await.map_err(applied::store_failure),
+            None => Ok(Vec::new()),
+        }
+    })?;
+    let known: Vec<String> = revisions.iter().map(|one| one.head.generation.to_string()).collect();
+    let found = revisions.into_iter().rev().find(|one| one.head.generation == revision);
+    found.map(|one| one.head).ok_or_else(|| {
+        if known.is_empty() {
+            return not_applied(address, snapshot);
+        }
+        Failure::new(format!("{address} has no generation {revision} at this address"))
+            .hint(format!("what can be told: {}", known.join(", ")))
+    })
+}
+
 fn overview(json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let (snapshot, last) = applied::block_on(async {
         let Some(applied::Applied { store, .. }) = applied::open(settings).await? else {
@@ -198,7 +230,7 @@ fn overview(json: bool, settings: &Settings) -> Result<Exit, Failure> {
     for address in snapshot.heads.keys() {
         *kinds.entry(address.kind).or_default() += 1;
     }
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if json {
         let kinds: BTreeMap<_, _> = kinds.into_iter().map(|(kind, count)| (kind.as_str(), count)).collect();
         let shown = json!({

@@ -26,7 +26,7 @@ pub fn validate(arguments: &ValidateArgs, settings: &Settings) -> Result<Exit, F
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
     let (resources, files) = (configuration.resources.len(), configuration.sources.len());
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = crate::stdout::stdout();
     if arguments.json {
         let shown: Vec<_> =
             diagnostics.iter().map(|one| report::to_json(one, &configuration.sources)).collect();

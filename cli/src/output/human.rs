@@ -177,7 +177,7 @@ impl Human {
     /// Writes what waits. It has colours only where they are wanted.
     fn write_out(&mut self) {
         if !self.out.is_empty() {
-            let _ = std::io::stdout().lock().write_all(self.out.as_bytes());
+            let _ = crate::stdout::raw().write_all(self.out.as_bytes());
             self.out.clear();
         }
     }
@@ -238,7 +238,7 @@ impl Human {
         for row in &end.rows {
             table.add_row(cells(row));
         }
-        let mut out = anstream::stdout().lock();
+        let mut out = crate::stdout::stdout();
         let _ = writeln!(out);
         for line in table.lines() {
             let _ = writeln!(out, "{}", line.trim_end());

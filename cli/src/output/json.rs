@@ -51,5 +51,5 @@ pub fn end(run: &str, end: &RunEnd) {
 
 fn write(value: &Value) {
     // Whoever reads may be gone; the run goes on.
-    let _ = writeln!(std::io::stdout().lock(), "{value}");
+    let _ = writeln!(crate::stdout::raw(), "{value}");
 }

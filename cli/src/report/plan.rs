@@ -17,12 +17,14 @@ const STRONG: Style = Style::new().bold();
 
 /// What is said where there is nothing to do.
 pub const NO_CHANGES: &str = "No changes. The applied state is what the configuration says.\n";
+/// The same, after "No changes."
+pub const AS_DECLARED: &str = "The applied state is what the configuration says.";
 
-/// A plan as text with styles.
-pub fn render(plan: &Plan) -> String {
+/// A plan as text with styles. `nothing` is said where there is nothing to do.
+pub fn render(plan: &Plan, nothing: &str) -> String {
     let mut text = String::new();
     if !plan.has_changes() {
-        text.push_str(NO_CHANGES);
+        let _ = writeln!(text, "No changes. {nothing}");
         hints(plan, &mut text);
         return text;
     }

@@ -181,6 +181,11 @@ fn webhook_target(declared: &Declared, spec: &WebhookTargetSpec, found: &mut Vec
         let diagnostic = Diagnostic::error("RC1054", message).at(at("/spec/url"));
         found.push(diagnostic.hint("write https://…; http:// is for this machine's own addresses"));
     }
+    let path = spec.url.to_ascii_lowercase().replace("%2e", ".");
+    if path.split('/').any(|part| part == "." || part == "..") {
+        let diagnostic = Diagnostic::error("RC1054", "a URL with . or .. in its path leads elsewhere");
+        found.push(diagnostic.at(at("/spec/url")).hint("write the path that it leads to"));
+    }
     for (name, value) in &spec.body {
         if value.to_string().contains("${secret:") {
             let message = "a body is shown in plans and kept in history: it can hold no secret";

@@ -16,7 +16,7 @@ pub struct WebhookTargetSpec {
     /// The collection that the object is in. The object itself is below it, at `URL/ID`.
     #[schemars(regex(pattern = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), length(max = 2000))]
     pub url: String,
-    /// The object, as it is sent. What the other system adds to it is left alone.
+    /// The object, as it is sent. What the other system adds to it is not compared.
     #[serde(default)]
     pub body: BTreeMap<String, Value>,
     /// The Secret that opens the door, as `NAME` or `NAME:KEY`. It is sent as a bearer token.

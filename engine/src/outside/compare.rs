@@ -35,10 +35,30 @@ fn relevant(seen: &Value, wanted: &Value, last: Option<&Value>) -> Value {
                 .map(|(index, (seen, wanted))| relevant(seen, wanted, last.map(|last| &last[index])))
                 .collect()
         }
-        (Value::Number(seen), Value::Number(wanted)) if seen.as_f64() == wanted.as_f64() => {
+        // One of them is written as a fraction: whole numbers are compared digit by digit.
+        (Value::Number(seen), Value::Number(wanted))
+            if (seen.is_f64() || wanted.is_f64()) && seen.as_f64() == wanted.as_f64() =>
+        {
             Value::Number(wanted.clone())
         }
         (seen, _) => seen.clone(),
+    }
+}
+
+/// All that an object was ever made, as far as is known: what was declared before, and what was tried since.
+pub fn merged(before: Value, more: &Value) -> Value {
+    match (before, more) {
+        (Value::Object(mut before), Value::Object(more)) => {
+            for (key, value) in more {
+                let old = before.remove(key).unwrap_or(Value::Null);
+                before.insert(key.clone(), merged(old, value));
+            }
+            Value::Object(before)
+        }
+        (Value::Array(before), Value::Array(more)) if before.len() == more.len() => {
+            before.into_iter().zip(more).map(|(before, more)| merged(before, more)).collect()
+        }
+        (_, more) => more.clone(),
     }
 }
 
@@ -57,6 +77,14 @@ mod tests {
         let wanted = json!({"events": [{"on": "push"}], "weight": 1});
         let seen = json!({"id": 7, "events": [{"on": "push", "since": "now"}], "weight": 1.0});
         assert_eq!(pointers(&seen, &wanted, Some(&wanted)), [""; 0]);
+    }
+
+    #[test]
+    fn large_numbers_are_compared_digit_by_digit() {
+        let (wanted, seen) =
+            (json!({"id": 9_007_199_254_740_993_u64}), json!({"id": 9_007_199_254_740_992_u64}));
+        assert_eq!(pointers(&seen, &wanted, None), ["/id"]);
+        assert_eq!(pointers(&json!({"id": 2.0}), &json!({"id": 2}), None), [""; 0]);
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub async fn what_is_owed_stays_until_it_is_done<S: Store + Ledger>(database: &S
         place: place(name),
         begun,
         applied: applied.map(str::to_owned),
+        tried: None,
     };
     assert_eq!(snapshot.objects, [object("a", false, None), object("b", false, None)]);
 
@@ -81,7 +82,11 @@ pub async fn what_is_owed_stays_until_it_is_done<S: Store + Ledger>(database: &S
     let second = vec![task(2, 0, "a", Goal::Remove, "{}"), task(2, 1, "b", Goal::Put, r#"{"b":1}"#)];
     owe(database, "c2", Outward { owed: second.clone(), forgotten: Vec::new() }).await;
     assert_eq!(database.owed().await.expect("what is owed"), second, "the older task for b is owed no more");
-    database.write(&ours, first[1].id, 10, &Entry::Done).await.expect("it is late, and does no harm");
+    for entry in [begun.clone(), Entry::Done, Entry::Failed("no".to_owned())] {
+        let late = database.write(&ours, first[1].id, 10, &entry).await;
+        assert!(matches!(late, Err(LedgerError::Void(_))), "{entry:?}: {late:?}");
+    }
+    assert_eq!(database.journal(1).await.expect("the journal").len(), 3, "nothing was written about it");
     assert_eq!(database.owed().await.expect("what is owed"), second);
     database.write(&ours, second[0].id, 11, &Entry::Done).await.expect("it is ours");
     assert_eq!(database.objects().await.expect("objects"), [object("b", false, None)]);
@@ -89,6 +94,29 @@ pub async fn what_is_owed_stays_until_it_is_done<S: Store + Ledger>(database: &S
         .await;
     let snapshot = database.snapshot().await.expect("a snapshot");
     assert_eq!((snapshot.objects, snapshot.owed), (Vec::new(), Vec::new()));
+}
+
+/// What was begun and never ended is remembered, all of it, until something is done.
+pub async fn what_was_tried_is_remembered<S: Store + Ledger>(database: &S) {
+    let document = |body: &str| {
+        format!(
+            r#"{{"apiVersion":"reactorcide/v1","kind":"WebhookTarget","metadata":{{"name":"a","deletion_policy":"allow"}},"spec":{{"url":"https://hooks.example.com/objects","body":{body},"timeout":"10s"}}}}"#
+        )
+    };
+    let begun = Entry::Begun("replace".to_owned());
+    let put = |serial, body: &str| task(serial, 0, "a", Goal::Put, &document(body));
+    let ours = lease(database, "me").await;
+    for (serial, body) in [(1, r#"{"x":1}"#), (2, r#"{"y":{"z":1}}"#)] {
+        owe(database, &format!("c{serial}"), Outward { owed: vec![put(serial, body)], forgotten: vec![] })
+            .await;
+        database.write(&ours, TaskId { serial, ordinal: 0 }, 1, &begun).await.expect("it is ours");
+    }
+    let objects = database.objects().await.expect("objects");
+    assert_eq!(objects[0].tried.as_deref(), Some(r#"{"x":1,"y":{"z":1}}"#));
+    assert_eq!(objects[0].applied, None);
+    database.write(&ours, TaskId { serial: 2, ordinal: 0 }, 1, &Entry::Done).await.expect("it is ours");
+    let objects = database.objects().await.expect("objects");
+    assert_eq!((objects[0].tried.as_deref(), objects[0].applied.is_some()), (None, true));
 }
 
 /// One has the lease at a time, and who lost it writes nothing.

@@ -67,6 +67,25 @@ pub fn planned(
     effects
 }
 
+/// Where the objects are of the resources for which something is done, but for what is being removed: that has gone by the
+/// time that a plan is applied, or not, and makes no difference.
+pub fn places(effects: &[PlannedEffect], snapshot: &Snapshot) -> BTreeMap<Address, BTreeSet<Place>> {
+    let touched = effects.iter().filter(|effect| effect.effect != EffectKind::Resume);
+    let of = |effect: &PlannedEffect| {
+        let head = snapshot.heads.get(&effect.address)?;
+        let objects =
+            snapshot.objects.iter().filter(|object| object.uid == head.uid && !is_going(object, snapshot));
+        Some((effect.address.clone(), objects.map(|object| object.place.clone()).collect()))
+    };
+    touched.filter_map(of).collect()
+}
+
+/// Whether an object's removal is owed: it is not its resource's any more.
+pub fn is_going(object: &Object, snapshot: &Snapshot) -> bool {
+    let is_it = |owed: &&Owed| owed.place == object.place && owed.uid == object.uid;
+    snapshot.owed.iter().find(is_it).is_some_and(|owed| owed.goal == Goal::Remove)
+}
+
 fn of_action(
     action: &Action,
     head: Option<&Head>,
@@ -79,6 +98,8 @@ fn of_action(
     let effect =
         |effect, place| PlannedEffect { address: address.clone(), effect, place, differences: Vec::new() };
     let objects = snapshot.objects.iter().filter(|object| head.is_some_and(|head| head.uid == object.uid));
+    // What is being removed is not what a change is about, unless its resource goes or adopts it again.
+    let objects = objects.filter(|object| action.action == ActionKind::Delete || !is_going(object, snapshot));
     if action.action == ActionKind::Delete {
         let kind = if wishes.forget.contains(address) { EffectKind::Forget } else { EffectKind::Remove };
         return objects
@@ -174,7 +195,7 @@ pub fn drifted(snapshot: &Snapshot, seen: &Observation) -> Drift {
         return Drift::None;
     };
     match &seen.sight {
-        Sight::Unknown(_) => Drift::None,
+        Sight::Same | Sight::Unknown(_) => Drift::None,
         Sight::Absent => Drift::Gone,
         Sight::Present(body) => {
             let applied = body_of(&applied);
@@ -204,7 +225,9 @@ pub fn ready(owed: &[Owed]) -> Vec<&Owed> {
             (Goal::Remove, Goal::Put) => before.uid == task.uid,
         })
     };
-    (0..owed.len()).filter(|index| !waits(*index)).map(|index| &owed[index]).collect()
+    let free: Vec<&Owed> = (0..owed.len()).filter(|index| !waits(*index)).map(|index| &owed[index]).collect();
+    // Documents of different times may wait for each other in a circle: then the oldest begins.
+    if free.is_empty() { owed.iter().take(1).collect() } else { free }
 }
 
 /// What a task takes, once somebody has looked.

@@ -62,7 +62,7 @@ impl FakeOutside {
 impl Inner {
     fn enter(&mut self, access: &Access) -> Result<(), OutsideError> {
         // One that was overtaken is refused, as a system does that remembers the fence.
-        if let Some(fence) = access.fence {
+        if let Some(fence) = access.fence.as_ref().map(|fence| fence.token) {
             if fence < self.fence {
                 return Err(OutsideError::Moved { place: access.place.clone() });
             }
@@ -78,7 +78,11 @@ impl Outside for FakeOutside {
         let mut inner = self.lock();
         inner.enter(access)?;
         let found = inner.objects.get(&access.place);
-        Ok(found.map(|(version, body)| Seen { body: body.clone(), version: Some(version.to_string()) }))
+        Ok(found.map(|(version, body)| Seen {
+            body: body.clone(),
+            shown: body.clone(),
+            version: Some(version.to_string()),
+        }))
     }
 
     async fn put(&self, access: &Access, body: &Value, only_if: &Precondition) -> Result<(), OutsideError> {

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::is_going;
 use super::{EffectKind, Goal, Object, Outward, Owed, Place, PlannedEffect, TaskId, target_of};
 use crate::address::Address;
 use crate::store::{Head, Operation, Snapshot, Uid, Write};
 
 /// What a commit with these writes says about the outside.
 ///
-/// An object of a resource that goes, or that moves to another place, is removed wherever it is by now; where nothing
-/// was ever tried there is nothing to remove.
+/// An object of a resource that goes, or that moves to another place, is removed wherever it is by now, unless that is
+/// owed already; where nothing was ever tried there is nothing to remove.
 pub fn outward(effects: &[PlannedEffect], writes: &[Write], now: &Snapshot, serial: u64) -> Outward {
     let written: BTreeMap<&Address, &Write> = writes.iter().map(|write| (&write.address, write)).collect();
     let head_of =
@@ -19,6 +20,10 @@ pub fn outward(effects: &[PlannedEffect], writes: &[Write], now: &Snapshot, seri
     for effect in effects.iter().filter(|effect| puts(effect.effect)) {
         let Some(head) = head_of(&effect.address) else { continue };
         let place = match effect.place.id.as_str() {
+            // Two addresses may lead to one system: what is made at the new one must not be what goes at the old one.
+            "" if now.objects.iter().any(|object| object.uid == head.uid) => {
+                Place::new(&effect.place.collection, &format!("{}-{serial}", head.uid))
+            }
             "" => Place::new(&effect.place.collection, &head.uid.0),
             _ => effect.place.clone(),
         };
@@ -40,7 +45,7 @@ pub fn outward(effects: &[PlannedEffect], writes: &[Write], now: &Snapshot, seri
             || kept.get(&object.uid).is_some_and(|place| *place != object.place);
         if forget(&object.place) || goes && !object.begun {
             forgotten.push((object.uid.clone(), object.place.clone()));
-        } else if goes && seen.insert(&object.place) {
+        } else if goes && !is_going(object, now) && seen.insert(&object.place) {
             let before = now.heads.iter().find(|(_, head)| head.uid == object.uid);
             let Some((address, head)) = before else { continue };
             tasks.add(Goal::Remove, address, &object.uid, object.place.clone(), key_to(object, head));

@@ -2,11 +2,11 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::apply::{Stamp, decide};
+use crate::apply::{Refusal, Stamp, decide};
 use crate::config::Kind;
 use crate::plan::tests::{desired, resource};
 use crate::plan::{self, Desired, Options, Plan};
-use crate::store::{Author, ChangeId, Lineage, MemoryStore, Owner, Snapshot, Store};
+use crate::store::{Author, ChangeId, CommitError, Lineage, MemoryStore, Owner, Snapshot, Store};
 
 const HOOKS: &str = "https://hooks.example.com/objects";
 
@@ -56,13 +56,23 @@ impl World {
         now(self.store.commit(Box::new(|now| decide(plan, now, stamp)))).expect("a commit");
     }
 
-    /// Says of the oldest tasks that an effect was tried, or that all is done.
+    fn try_apply(&self, plan: &Plan) -> Result<crate::store::Change, CommitError> {
+        let author = Author { actor: "user:test".into(), message: None, commit: None };
+        let mut uids = || Uid("never".into());
+        let stamp = Stamp { id: ChangeId("never".into()), at: 1, author, uids: &mut uids };
+        now(self.store.commit(Box::new(|now| decide(plan, now, stamp))))
+    }
+
+    fn lease(&self) -> Lease {
+        match now(self.store.acquire("me", Duration::ZERO, &|_| false)).expect("an answer") {
+            Acquired::Ours(lease) => lease,
+            Acquired::Held { holder, .. } => panic!("{holder} has it"),
+        }
+    }
+
+    /// Says of the tasks that an effect was tried, or that all is done.
     fn write(&self, entry: &Entry) {
-        let Acquired::Ours(lease) =
-            now(self.store.acquire("me", Duration::ZERO, &|_| false)).expect("an answer")
-        else {
-            panic!("nobody else is there")
-        };
+        let lease = self.lease();
         for owed in self.snapshot().owed {
             now(self.store.write(&lease, owed.id, 1, entry)).expect("it is ours");
         }
@@ -130,10 +140,10 @@ fn an_object_moves_by_being_made_there_and_then_removed_here() {
     assert!(owed[1].document.contains(HOOKS), "it says how to get at the old place");
     // The new place was a mistake, and nothing was ever there: back again, and nothing is left of it.
     let plan = world.plan(&desired(vec![target("a", json!({"url": HOOKS}))]), Wishes::default());
-    assert_eq!(effects(&plan), [format!("Replace {HOOKS}/u1-1")]);
+    assert_eq!(effects(&plan), [format!("Create {HOOKS}"), format!("Resume {HOOKS}/u1-1")]);
     world.apply(&plan);
-    assert_eq!(world.owed(), [format!("put {HOOKS}/u1-1")]);
-    assert_eq!(world.snapshot().objects.len(), 1);
+    assert_eq!(world.owed(), [format!("remove {HOOKS}/u1-1"), format!("put {HOOKS}/u1-1-3")]);
+    assert_eq!(world.snapshot().objects.len(), 2);
 }
 
 #[test]
@@ -248,5 +258,97 @@ fn a_token_goes_only_where_nobody_can_listen() {
         ["http://a.example", "http://localhost.example.com", "http://10.0.0.1:8080/x", "http://127.1.example"]
     {
         assert!(!keeps_a_token(url), "{url}");
+    }
+}
+
+/// A world in which the object that resource `a` had is being removed, and it has adopted 42 instead.
+fn adopted_instead() -> World {
+    let mut world = settled(json!({"url": HOOKS, "body": {"x": 1}}));
+    let wishes = Wishes { adopt: [(address("a"), "42".to_owned())].into(), ..Wishes::default() };
+    world.apply(&world.plan(&desired(vec![target("a", json!({"url": HOOKS, "body": {"x": 1}}))]), wishes));
+    assert_eq!(world.owed(), [format!("put {HOOKS}/42"), format!("remove {HOOKS}/u1-1")]);
+    let lease = world.lease();
+    let put = world.snapshot().owed[0].id;
+    now(world.store.write(&lease, put, 1, &Entry::Done)).expect("it is ours");
+    world
+}
+
+#[test]
+fn what_is_being_removed_is_not_what_a_change_is_about() {
+    let mut world = adopted_instead();
+    let plan =
+        world.plan(&desired(vec![target("a", json!({"url": HOOKS, "body": {"x": 2}}))]), Wishes::default());
+    assert_eq!(effects(&plan), [format!("Replace {HOOKS}/42"), format!("Resume {HOOKS}/u1-1")]);
+    world.apply(&plan);
+    assert_eq!(world.owed(), [format!("remove {HOOKS}/u1-1"), format!("put {HOOKS}/42")]);
+}
+
+#[test]
+fn a_plan_from_before_an_adoption_is_stale() {
+    let mut world = settled(json!({"url": HOOKS, "body": {"x": 1}}));
+    let old =
+        world.plan(&desired(vec![target("a", json!({"url": HOOKS, "body": {"x": 2}}))]), Wishes::default());
+    let wishes = Wishes { adopt: [(address("a"), "42".to_owned())].into(), ..Wishes::default() };
+    world.apply(&world.plan(&desired(vec![target("a", json!({"url": HOOKS, "body": {"x": 1}}))]), wishes));
+    let refused = world.try_apply(&old);
+    assert!(matches!(refused, Err(CommitError::Refused(Refusal::Stale { .. }))), "{refused:?}");
+}
+
+#[test]
+fn an_object_has_one_owner() {
+    let mut world = settled(json!({"url": HOOKS}));
+    world.apply(&world.plan(&desired(vec![]), Wishes::default()));
+    // Its removal is still owed when one resource takes it, and then another wants it too.
+    let adopt =
+        |name: &str| Wishes { adopt: [(address(name), "u1-1".to_owned())].into(), ..Wishes::default() };
+    let (b, c) = (target("b", json!({"url": HOOKS})), target("c", json!({"url": HOOKS})));
+    let both = world.plan(&desired(vec![c.clone()]), adopt("c"));
+    world.apply(&world.plan(&desired(vec![b.clone()]), adopt("b")));
+    assert_eq!(world.owed(), [format!("put {HOOKS}/u1-1")]);
+    assert_eq!(world.snapshot().objects.len(), 1);
+    let plan = world.plan(&desired(vec![b, c]), adopt("c"));
+    assert!(matches!(plan.obstacles[..], [crate::plan::Obstacle::Taken { .. }]), "{:?}", plan.obstacles);
+    let refused = world.try_apply(&both);
+    assert!(matches!(refused, Err(CommitError::Refused(Refusal::Obstacles(_)))), "{refused:?}");
+}
+
+#[test]
+fn what_is_owed_keeps_its_own_key() {
+    let with = |url: &str, token: &str, value: u32| {
+        desired(vec![
+            target("a", json!({"url": url, "token": token, "body": {"x": value}})),
+            resource(Kind::Secret, "one", json!({})),
+            resource(Kind::Secret, "two", json!({})),
+        ])
+    };
+    let mut world = World::new();
+    world.apply(&world.plan(&with(HOOKS, "one", 1), Wishes::default()));
+    world.write(&Entry::Begun("create".into()));
+    for value in [1, 2, 3] {
+        world.apply(&world.plan(&with("https://two.example.com", "two", value), Wishes::default()));
+        let owed = world.snapshot().owed;
+        let removal = owed.iter().find(|owed| owed.goal == Goal::Remove).expect("it is owed");
+        assert!(removal.document.contains(r#""token":"one""#), "{}", removal.document);
+        assert_eq!(owed.len(), 2);
+    }
+}
+
+#[test]
+fn removals_that_wait_for_each_other_do_not_wait_for_ever() {
+    let mut world = World::new();
+    let pair = |first: Value, second: Value| desired(vec![target("a", first), target("b", second)]);
+    let (alone, on) =
+        (|url: &str| json!({"url": url}), |url: &str, name: &str| json!({"url": url, "depends_on": [name]}));
+    world.apply(&world.plan(&pair(on(HOOKS, "b"), alone(HOOKS)), Wishes::default()));
+    world.write(&Entry::Begun("create".into()));
+    let there = "https://two.example.com";
+    world.apply(&world.plan(&pair(alone(there), on(there, "a")), Wishes::default()));
+    world.write(&Entry::Begun("create".into()));
+    world.apply(&world.plan(&desired(vec![]), Wishes::default()));
+    let mut owed = world.snapshot().owed;
+    while !owed.is_empty() {
+        let free: Vec<TaskId> = ready(&owed).iter().map(|task| task.id).collect();
+        assert!(!free.is_empty(), "{owed:?}");
+        owed.retain(|task| !free.contains(&task.id));
     }
 }

@@ -59,6 +59,7 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         obstacles.extend(unmanaged(&desired.owner, snapshot)?);
     }
     hints.extend(unseen(snapshot, &options.outside.observed));
+    hints.extend(undeclared(&effects, desired, options));
     let pins = pins(&actions, &effects, &edges, snapshot);
     let consequences = if summary.total() == 0 {
         Consequences::default()
@@ -75,9 +76,10 @@ pub fn between(desired: &Desired, snapshot: &Snapshot, options: &Options) -> Res
         actions,
         findings: consequences.findings,
         reach: consequences.reach,
-        effects,
         obstacles,
         hints,
+        places: outside::places(&effects, snapshot),
+        effects,
         pins,
     };
     plan.fingerprint = fingerprint(&plan);
@@ -138,14 +140,34 @@ fn summary_of(actions: &[Action]) -> Counts {
 }
 
 /// The objects of other resources that would be adopted.
-fn taken(effects: &[PlannedEffect], snapshot: &Snapshot) -> Vec<Obstacle> {
+pub(crate) fn taken(effects: &[PlannedEffect], snapshot: &Snapshot) -> Vec<Obstacle> {
     let adopted = effects.iter().filter(|effect| effect.effect == EffectKind::Adopt);
     let of_another = adopted.filter_map(|effect| {
-        let object = snapshot.objects.iter().find(|object| object.place == effect.place)?;
-        let (by, _) = snapshot.heads.iter().find(|(_, head)| head.uid == object.uid)?;
-        (*by != effect.address).then(|| Obstacle::Taken { place: effect.place.clone(), by: by.clone() })
+        let here = snapshot.objects.iter().filter(|object| object.place == effect.place);
+        let owners = here.filter_map(|object| snapshot.heads.iter().find(|(_, head)| head.uid == object.uid));
+        let by = owners.map(|(by, _)| by).find(|by| **by != effect.address)?;
+        Some(Obstacle::Taken { place: effect.place.clone(), by: by.clone() })
     });
     of_another.collect()
+}
+
+/// What an adopted object has that is not declared: a change sends what is declared and nothing else.
+fn undeclared(effects: &[PlannedEffect], desired: &Desired, options: &Options) -> Vec<String> {
+    let adopted = effects.iter().filter(|effect| effect.effect == EffectKind::Adopt);
+    let said = adopted.filter(|effect| !effect.differences.is_empty()).filter_map(|effect| {
+        let seen = options.outside.adopted.get(&effect.address)?.as_object()?;
+        let Spec::WebhookTarget(spec) = &desired.resources.get(&effect.address)?.spec else { return None };
+        let more: Vec<&str> =
+            seen.keys().filter(|key| !spec.body.contains_key(*key)).map(String::as_str).collect();
+        let (address, place) = (&effect.address, &effect.place);
+        (!more.is_empty()).then(|| {
+            format!(
+                "{place} has {} besides; {address} does not declare that, and it may go with the change",
+                more.join(", ")
+            )
+        })
+    });
+    said.collect()
 }
 
 /// What could not be looked at, so that nobody takes silence for a good sign.
@@ -396,6 +418,8 @@ pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
     });
     if !plan.effects.is_empty() {
         content["effects"] = serde_json::json!(plan.effects);
+        let places = plan.places.iter().map(|(address, places)| (address.to_string(), places));
+        content["places"] = serde_json::json!(places.collect::<BTreeMap<_, _>>());
     }
     let mut text = String::new();
     canonical::write(&content, &mut text);

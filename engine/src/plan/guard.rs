@@ -69,10 +69,7 @@ impl std::fmt::Display for Obstacle {
             Self::Taken { place, by } => write!(f, "{place} is the object of {by}"),
             Self::Needed { address, by } => write!(f, "{by} refers to {address}, which would be gone"),
             Self::EmptyConfiguration { deletes } => {
-                write!(
-                    f,
-                    "the configuration is empty: all of the {deletes} applied resources would be deleted"
-                )
+                write!(f, "nothing is declared: all of the {deletes} applied resources would be deleted")
             }
             Self::ManyDeletes { deletes, limit, total } => {
                 write!(f, "{deletes} of {total} resources would be deleted, more than {limit}")
@@ -98,7 +95,9 @@ impl Obstacle {
                 "remove that resource first with `reactorcide state rm`, which leaves the object as it is"
             }
             Self::Needed { .. } => "it is declared elsewhere: change it there first",
-            Self::EmptyConfiguration { .. } => "check --config; if everything shall go, give --allow-destroy",
+            Self::EmptyConfiguration { .. } => {
+                "if everything shall go, give --allow-destroy; else check --config"
+            }
             Self::ManyDeletes { .. } => "if they shall all go, give --allow-destroy",
         }
     }

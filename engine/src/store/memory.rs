@@ -12,7 +12,8 @@ use super::{
 };
 use crate::address::Address;
 use crate::outside::{
-    Acquired, Entry, Goal, JournalLine, Lease, LeaseLost, Ledger, LedgerError, Object, Outward, Owed, TaskId,
+    self, Acquired, Entry, Goal, JournalLine, Lease, LeaseLost, Ledger, LedgerError, Object, Outward, Owed,
+    TaskId, Void,
 };
 
 /// A workspace in memory.
@@ -44,9 +45,13 @@ impl Inner {
         }
         for task in outward.owed {
             owed.retain(|older| older.place != task.place);
+            // An object has one owner: who makes it what it is.
+            objects.retain(|object| {
+                object.place != task.place || object.uid == task.uid || task.goal == Goal::Remove
+            });
             if !objects.iter().any(|object| object.uid == task.uid && object.place == task.place) {
                 let (uid, place) = (task.uid.clone(), task.place.clone());
-                objects.push(Object { uid, place, begun: false, applied: None });
+                objects.push(Object { uid, place, begun: false, applied: None, tried: None });
             }
             owed.push(task);
         }
@@ -131,14 +136,16 @@ impl Store for MemoryStore {
             !old.contains(&revision.change) || is_last && revision.operation != Operation::Delete
         });
         let left: BTreeSet<&ChangeId> = revisions.iter().map(|revision| &revision.change).collect();
-        changes.retain(|change| !old.contains(&change.id) || left.contains(&change.id));
+        changes.retain(|change| change.serial >= compaction.until || left.contains(&change.id));
         let done = Compaction {
             changes: (before.0 - changes.len()) as u64,
             revisions: (before.1 - revisions.len()) as u64,
             ..compaction.clone()
         };
         inner.journal.retain(|line| line.task.serial > done.until);
-        inner.compactions.insert(0, done.clone());
+        if (done.revisions, done.changes) != (0, 0) {
+            inner.compactions.insert(0, done.clone());
+        }
         Ok(done)
     }
 
@@ -219,12 +226,21 @@ impl Ledger for MemoryStore {
     async fn write(&self, lease: &Lease, task: TaskId, at: u64, entry: &Entry) -> Result<(), LedgerError> {
         let mut inner = self.lock();
         inner.is_held(lease)?;
+        let Some(index) = inner.snapshot.owed.iter().position(|owed| owed.id == task) else {
+            return Err(Void.into());
+        };
         inner.journal.push(JournalLine { task, at, token: lease.token, entry: entry.clone() });
         let Snapshot { objects, owed, .. } = &mut inner.snapshot;
-        let Some(index) = owed.iter().position(|owed| owed.id == task) else { return Ok(()) };
         let is_it = |object: &&mut Object| object.uid == owed[index].uid && object.place == owed[index].place;
         match entry {
-            Entry::Begun(_) => objects.iter_mut().filter(is_it).for_each(|object| object.begun = true),
+            Entry::Begun(_) => {
+                for object in objects.iter_mut().filter(is_it) {
+                    object.begun = true;
+                    if owed[index].goal == Goal::Put {
+                        object.tried = outside::tried(object.tried.as_deref(), &owed[index].document);
+                    }
+                }
+            }
             Entry::Done => {
                 let done = owed.remove(index);
                 let is_it = |object: &Object| object.uid == done.uid && object.place == done.place;
@@ -234,6 +250,7 @@ impl Ledger for MemoryStore {
                         for object in objects.iter_mut().filter(|object| is_it(object)) {
                             object.begun = true;
                             object.applied = Some(done.document.clone());
+                            object.tried = None;
                         }
                     }
                 }

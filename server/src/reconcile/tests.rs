@@ -188,6 +188,7 @@ fn reconcile<'a>(ledger: &'a dyn Ledger, outside: &'a dyn Outside) -> Reconcile<
     Reconcile {
         ledger,
         outside,
+        workspace: "w".into(),
         holder: "second".into(),
         is_gone: &|holder| holder == "killed",
         now: &|| 1,

@@ -5,6 +5,7 @@ create table outside_objects (
     id text not null,
     begun bigint not null check (begun in (0, 1)),
     applied text,
+    tried text,
     primary key (uid, collection, id)
 );
 

@@ -1,5 +1,7 @@
 //! Makes plans: reads both sides, narrows them to what was asked for, looks elsewhere, and remembers what changes nothing.
 
+use std::collections::BTreeMap;
+
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Configuration, Kind, Spec};
 use reactorcide_engine::outside::Observation;
@@ -80,7 +82,7 @@ fn observe(
     if snapshot.objects.is_empty() || *owner != Owner::Workspace {
         return Ok(Vec::new());
     }
-    let client = outside::client(snapshot, None, None, secrets)?;
+    let client = outside::client(snapshot, &BTreeMap::new(), None, secrets)?;
     applied::block_on(async { Ok(outside::observe(snapshot, targets, &client).await) })
 }
 

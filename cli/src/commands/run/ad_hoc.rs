@@ -187,7 +187,7 @@ fn show(said: &JobSettings, as_json: bool) -> Result<Exit, Failure> {
     } else {
         format!("{}\nNothing was run.\n", preview::text(&whole))
     };
-    let written = anstream::stdout().lock().write_all(text.as_bytes());
+    let written = crate::stdout::stdout().write_all(text.as_bytes());
     written.map_err(|error| Failure::new(format!("cannot print: {error}")))?;
     Ok(if said.problems().is_empty() { Exit::Success } else { Exit::Usage })
 }

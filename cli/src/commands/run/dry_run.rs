@@ -17,7 +17,7 @@ use crate::output::safe;
 pub fn show(plan: &Plan, as_json: bool) -> Result<Exit, Failure> {
     let entries: Vec<Value> =
         order(plan).into_iter().map(|(name, declaration)| entry(plan, name, declaration)).collect();
-    let mut out = anstream::stdout().lock();
+    let mut out = crate::stdout::stdout();
     let written = if as_json {
         writeln!(
             out,

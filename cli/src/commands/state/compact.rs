@@ -51,7 +51,7 @@ pub fn compact(arguments: &CompactArgs, settings: &Settings) -> Result<Exit, Fai
             return Ok(nothing(&format!("{} and all are kept", there_are(changes.len()))));
         };
         let _ = writeln!(
-            anstream::stdout().lock(),
+            crate::stdout::stdout(),
             "What led to change {until} would be forgotten: `diff` and `rollback` go back to change {until} at most. \
              What is applied stays as it is."
         );
@@ -85,14 +85,14 @@ pub fn compact(arguments: &CompactArgs, settings: &Settings) -> Result<Exit, Fai
             String::new()
         };
         let (revisions, changes) = (amount(done.revisions, "revision"), amount(done.changes, "change"));
-        let _ = writeln!(anstream::stdout().lock(), "Forgot {revisions} and {changes}{room}.");
+        let _ = writeln!(crate::stdout::stdout(), "Forgot {revisions} and {changes}{room}.");
         state.close().await;
         Ok(Exit::Success)
     })
 }
 
 fn nothing(why: &str) -> Exit {
-    let _ = writeln!(anstream::stdout().lock(), "Nothing to forget: {why}.");
+    let _ = writeln!(crate::stdout::stdout(), "Nothing to forget: {why}.");
     Exit::Success
 }
 

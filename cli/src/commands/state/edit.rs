@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reactorcide_engine::address::Address;
+use reactorcide_engine::address::{Address, is_name};
 use reactorcide_engine::canonical;
-use reactorcide_engine::config::Catalog;
+use reactorcide_engine::config::{Catalog, Kind};
 use reactorcide_engine::outside::Wishes;
 use reactorcide_engine::plan::{self, Options, dangling};
 
@@ -35,7 +35,7 @@ pub struct MoveArgs {
 /// Arguments of `state rm`.
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
-    /// The addresses of what shall be deleted
+    /// The addresses of what shall be forgotten
     #[arg(required = true)]
     addresses: Vec<String>,
     #[command(flatten)]
@@ -56,6 +56,11 @@ pub fn rename(arguments: &MoveArgs, settings: &Settings) -> Result<Exit, Failure
     if (from.kind, &from.project) != (to.kind, &to.project) {
         return Err(Failure::new(format!("{from} cannot become {to}"))
             .hint("only the name of a resource can change; what is in a project moves with the project")
+            .exit(Exit::Usage));
+    }
+    if !is_name(to.kind, &to.name) {
+        return Err(Failure::new(format!("{:?} is not a valid name", to.name))
+            .hint("lower-case letters, digits, `.`, `_` and `-`, beginning with a letter or digit")
             .exit(Exit::Usage));
     }
     let options = Options { as_of: today(), ..Options::default() };
@@ -124,7 +129,7 @@ pub fn export(arguments: &ExportArgs, settings: &Settings) -> Result<Exit, Failu
     match &arguments.out {
         None => {
             let texts: Vec<&str> = documents.iter().map(|(_, text)| text.as_str()).collect();
-            let _ = write!(anstream::stdout().lock(), "{}", texts.join("---\n"));
+            let _ = write!(crate::stdout::stdout(), "{}", texts.join("---\n"));
         }
         Some(directory) => {
             fs::create_dir(directory).map_err(|error| {
@@ -132,24 +137,31 @@ pub fn export(arguments: &ExportArgs, settings: &Settings) -> Result<Exit, Failu
                     .hint("name a directory that does not exist yet, in one that does")
             })?;
             for (address, text) in &documents {
-                let path = file_of(directory, address);
+                let path = file_of(directory, address)?;
                 path.parent()
                     .map_or(Ok(()), fs::create_dir_all)
                     .and_then(|()| fs::write(&path, text))
                     .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
             }
             let count = crate::report::count(documents.len(), "resource");
-            let _ = writeln!(anstream::stdout().lock(), "wrote {count} to {}", directory.display());
+            let _ = writeln!(crate::stdout::stdout(), "wrote {count} to {}", directory.display());
         }
     }
     Ok(Exit::Success)
 }
 
-/// `PROJECT/Kind/name.yaml`; what belongs to no project stands in `workspace`. A name has no dots at its beginning, and no
-/// part of it is empty, so that it stays below the directory.
-fn file_of(directory: &Path, address: &Address) -> PathBuf {
+/// `PROJECT/Kind/name.yaml`; what belongs to no project stands in `workspace`. A valid name has no dots at the beginning of
+/// a part, and none that is empty, so that it stays below the directory.
+fn file_of(directory: &Path, address: &Address) -> Result<PathBuf, Failure> {
+    let names = [(Kind::Project, address.project.as_deref()), (address.kind, Some(address.name.as_str()))];
+    if let Some((_, Some(name))) =
+        names.iter().find(|(kind, name)| name.is_some_and(|name| !is_name(*kind, name)))
+    {
+        return Err(Failure::new(format!("{address} cannot be a file: {name:?} is not a valid name"))
+            .hint("give it a valid one with `reactorcide state mv`, and try again"));
+    }
     let project = address.project.as_deref().unwrap_or("workspace");
     // A project may be called workspace: what belongs to none stands elsewhere then.
     let top = if address.project.is_some() { format!("projects/{project}") } else { project.to_owned() };
-    directory.join(top).join(address.kind.as_str()).join(format!("{}.yaml", address.name))
+    Ok(directory.join(top).join(address.kind.as_str()).join(format!("{}.yaml", address.name)))
 }
