@@ -31,6 +31,17 @@ impl Default for Options {
     }
 }
 
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// And make it where there is none.
+    Create,
+    /// That is there.
+    Existing,
+    /// Without any right to write.
+    ReadOnly,
+}
+
 /// One open state file, with the current schema.
 #[derive(Clone)]
 pub struct Database {
@@ -44,7 +55,7 @@ impl Database {
     pub async fn open(path: &Path, options: Options) -> Result<Option<Self>, StoreError> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.len() == 0 => Ok(None),
-            Ok(_) => Self::connect(path, options, false).await.map(Some),
+            Ok(_) => Self::open_existing(path, options).await.map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::Access {
                 location: path.display().to_string(),
@@ -54,17 +65,35 @@ impl Database {
         }
     }
 
-    /// Opens a state file, and makes it where there is none. Its directory must exist.
-    pub async fn create(path: &Path, options: Options) -> Result<Self, StoreError> {
-        Self::connect(path, options, true).await
+    /// Opens a file with all rights, or, who has none to write, for reading.
+    async fn open_existing(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let refused = match Self::connect(path, options.clone(), Mode::Existing).await {
+            Err(error @ StoreError::Access { .. }) => error,
+            other => return other,
+        };
+        // SQLite shares a write-ahead log by a file beside it, which only writers can make. Where nobody has left a log,
+        // the file alone is the whole state.
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return Err(refused);
+        }
+        Self::connect(path, options, Mode::ReadOnly).await.map_err(|_| refused)
     }
 
-    async fn connect(path: &Path, options: Options, create: bool) -> Result<Self, StoreError> {
-        let what = if create && !path.exists() { "created" } else { "read" };
+    /// Opens a state file, and makes it where there is none. Its directory must exist.
+    pub async fn create(path: &Path, options: Options) -> Result<Self, StoreError> {
+        Self::connect(path, options, Mode::Create).await
+    }
+
+    async fn connect(path: &Path, options: Options, mode: Mode) -> Result<Self, StoreError> {
+        let what = if mode == Mode::Create && !path.exists() { "created" } else { "read" };
         let attempt = Attempt { path, what, waited: options.lock_timeout };
         let connect = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(create)
+            .create_if_missing(mode == Mode::Create)
+            .read_only(mode == Mode::ReadOnly)
+            .immutable(mode == Mode::ReadOnly)
             .busy_timeout(options.lock_timeout)
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)

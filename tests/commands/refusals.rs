@@ -87,6 +87,25 @@ fn names_that_would_steer_a_terminal_are_shown_as_what_they_are() {
     session.compare("names_that_would_steer_a_terminal");
 }
 
+#[test]
+fn who_may_only_read_can_look_and_plan() {
+    let project = Project::with_files(&[(".reactorcide/project.yaml", PROJECT)]);
+    assert_eq!(project.execute(&["apply", "--auto-approve"]).code, Some(0));
+    let state = project.path().join(".reactorcide-state");
+    std::fs::set_permissions(project.path(), Permissions::from_mode(0o755)).expect("readable");
+    std::fs::set_permissions(&state, Permissions::from_mode(0o555)).expect("read-only");
+    std::fs::set_permissions(state.join("state.db"), Permissions::from_mode(0o444)).expect("read-only");
+    for arguments in [&["state", "list"][..], &["plan", "--detailed-exitcode"], &["history"], &["show"]] {
+        let ended = without_rights(&project, arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+    }
+    project.write(".reactorcide/more.yaml", &PROJECT.replace("web", "more"));
+    let refused = without_rights(&project, &["apply", "--auto-approve"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("hint: give yourself the right"), "{refused:?}");
+    std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("writable");
+}
+
 /// Runs the binary as a user who owns nothing here; root may write everywhere.
 fn without_rights(project: &Project, arguments: &[&str]) -> Ended {
     if !rustix::process::getuid().is_root() {

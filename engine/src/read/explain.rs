@@ -29,6 +29,11 @@ pub fn explain(error: &ValidationError<'_>, document: &Node, kind: Kind, diagnos
                 Diagnostic::error("RC1011", format!("{} is missing", name_of(&pointer, property)));
             diagnostics.push(diagnostic.at(span).hint(format!("add `{property}:`")));
         }
+        Verdict::AnyOf { context } | Verdict::OneOfNotValid { context }
+            if let Some(fitting) = fitting(error, context) =>
+        {
+            fitting.iter().for_each(|error| explain(error, document, kind, diagnostics));
+        }
         Verdict::Type { .. }
         | Verdict::AnyOf { .. }
         | Verdict::OneOfNotValid { .. }
@@ -174,6 +179,19 @@ fn wanted(error: &ValidationError<'_>) -> String {
     types(error, &mut found);
     found.dedup();
     if found.is_empty() { "another form".to_owned() } else { found.join(" or ") }
+}
+
+/// What is wrong with a value that has the right type for one of several forms: that form is the one that was meant.
+fn fitting<'a, 'b>(
+    error: &ValidationError<'_>,
+    forms: &'a [Vec<ValidationError<'b>>],
+) -> Option<&'a Vec<ValidationError<'b>>> {
+    let at = error.instance_path().to_string();
+    let is_wrong_type = |one: &ValidationError<'_>| {
+        matches!(one.kind(), Verdict::Type { .. } | Verdict::AnyOf { .. } | Verdict::OneOfNotValid { .. })
+            && one.instance_path().to_string() == at
+    };
+    forms.iter().find(|form| !form.is_empty() && !form.iter().any(is_wrong_type))
 }
 
 fn words(json_type: &str) -> &str {

@@ -41,22 +41,29 @@ pub fn read(
             explain(&error, node, kind, diagnostics);
         }
     }
+    let refused = |(pointer, message): (String, String)| {
+        Diagnostic::error("RC1013", message).at(node.nearest(&pointer).unwrap_or(node.span))
+    };
     if diagnostics.len() > before {
         broken.extend(address_of(node, kind));
-        salvaged.extend(salvage(kind, value).map(|resource| Declared {
-            resource,
-            span: node.span,
-            positions,
-        }));
+        let mut found = Vec::new();
+        let rest = salvage(kind, value, &mut found);
+        diagnostics.extend(found.into_iter().map(refused));
+        salvaged.extend(rest.map(|resource| Declared { resource, span: node.span, positions }));
         return;
     }
     match typed(kind, value) {
         Ok(resource) => {
             resources.push(Declared { resource, span: node.span, positions });
         }
-        Err((pointer, message)) => {
-            let span = node.nearest(&pointer).unwrap_or(node.span);
-            diagnostics.push(Diagnostic::error("RC1013", message).at(span));
+        Err(first) => {
+            let mut found = Vec::new();
+            let rest = salvage(kind, node.to_value(), &mut found);
+            if found.is_empty() {
+                found.push(first);
+            }
+            diagnostics.extend(found.into_iter().map(refused));
+            salvaged.extend(rest.map(|resource| Declared { resource, span: node.span, positions }));
             broken.extend(address_of(node, kind));
         }
     }

@@ -16,14 +16,21 @@ const ROUNDS: usize = 8;
 /// The rules that hold for a value whatever is missing around it.
 const RULES: [&str; 7] = ["RC1021", "RC1033", "RC1034", "RC1035", "RC1040", "RC1050", "RC1053"];
 
-/// The resource without what is wrong with it. `None` where that would take away what others are told apart by.
-pub fn salvage(kind: Kind, mut value: Value) -> Option<Resource> {
+/// The resource without what is wrong with it. `None` where that would take away what others are told apart by. What its
+/// types refuse beside its schema goes to `found`, with its pointer.
+pub fn salvage(kind: Kind, mut value: Value, found: &mut Vec<(String, String)>) -> Option<Resource> {
     let validator = crate::schema::validator(kind);
     for _ in 0..ROUNDS {
         let wrong: Vec<String> =
             validator.iter_errors(&value).map(|error| pointers(&error)).collect::<Option<Vec<_>>>()?.concat();
         if wrong.is_empty() {
-            return typed(kind, value).ok();
+            match typed(kind, value.clone()) {
+                Ok(resource) => return Some(resource),
+                Err((pointer, message)) => {
+                    remove(&mut value, &pointer)?;
+                    found.push((pointer, message));
+                }
+            }
         }
         for pointer in wrong {
             remove(&mut value, &pointer)?;
@@ -108,6 +115,7 @@ mod tests {
             pipeline(
                 &json!({"a": {"image": "x", "comand": "y", "timeout": "soon", "when": "1 +", "steps": steps}}),
             ),
+            &mut Vec::new(),
         );
         let crate::config::Spec::Pipeline(spec) = left.expect("it is salvaged").spec else { panic!() };
         assert_eq!(spec.jobs["a"].when.as_deref(), Some("1 +"));
@@ -115,11 +123,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_types_refuse_is_found_and_hides_nothing() {
+        let long = "999999999999999999d";
+        let jobs = json!({"a": {"image": "x", "timeout": long, "grace": long, "when": "1 +"}});
+        let mut found = Vec::new();
+        let left = salvage(Kind::Pipeline, pipeline(&jobs), &mut found).expect("it is salvaged");
+        let crate::config::Spec::Pipeline(spec) = left.spec else { panic!() };
+        assert_eq!(spec.jobs["a"].when.as_deref(), Some("1 +"));
+        let mut pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/spec/jobs/a/grace", "/spec/jobs/a/timeout"]);
+    }
+
+    #[test]
     fn nothing_is_kept_where_names_would_be_lost() {
         for jobs in
             [json!({"a": 1, "b": {"image": "x"}}), json!({"a": {"image": "x", "depends_on": [1]}}), json!(1)]
         {
-            assert_eq!(salvage(Kind::Pipeline, pipeline(&jobs)), None, "{jobs}");
+            assert_eq!(salvage(Kind::Pipeline, pipeline(&jobs), &mut Vec::new()), None, "{jobs}");
         }
     }
 }
