@@ -11,6 +11,7 @@ use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::outside::EffectKind;
 use reactorcide_engine::plan::{Pin, Plan, differences};
 use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::applied::Applied;
@@ -278,6 +279,8 @@ async fn ask_with(question: &str, otherwise: &str, ctrl_c: &mut Signal) -> Resul
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new("there is no terminal to ask on").hint(otherwise));
     }
+    // What was typed before anybody asked is no answer.
+    let _ = tcflush(std::io::stdin(), QueueSelector::IFlush);
     let _ = write!(anstream::stderr(), "{question} Only \"yes\" is accepted: ");
     let _ = anstream::stderr().flush();
     let (answer, answered) = tokio::sync::oneshot::channel();

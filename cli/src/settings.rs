@@ -8,6 +8,7 @@
 //! | `REACTORCIDE_STATE` | `--state` | where applied state is kept |
 //! | `NO_COLOR`, `CLICOLOR_FORCE` | `--color` | no colour, colour in spite of no terminal |
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
@@ -18,7 +19,7 @@ use clap::{Args, ValueEnum};
 pub struct GlobalArgs {
     /// Directory of the configuration [default: .reactorcide of the current directory, else that itself]
     #[arg(long, global = true, value_name = "DIR", env = "REACTORCIDE_CONFIG")]
-    config: Option<PathBuf>,
+    config: Option<OsString>,
     /// Where applied state is kept [default: SQLite in .reactorcide-state beside the configuration]
     #[arg(long, global = true, value_name = "URL", env = "REACTORCIDE_STATE", hide_env_values = true)]
     state: Option<String>,
@@ -59,7 +60,7 @@ impl Settings {
             Color::Never => ColorChoice::Never,
         };
         Self {
-            config: arguments.config.filter(|path| !path.as_os_str().is_empty()),
+            config: arguments.config.filter(|path| !path.is_empty()).map(PathBuf::from),
             state: arguments.state.filter(|url| !url.is_empty()),
             color,
         }

@@ -200,7 +200,7 @@ fn old_history_is_forgotten_and_nothing_else(#[case] place: Place) {
     session.run("state compact").run("state compact --keep 2 --dry-run").run("state compact --keep 2");
     session.run("state compact --before 2020-01-01 --keep 0").run("state compact --before yesterday");
     session.run("show JobTemplate/-/make --revision 2").run("state show JobTemplate/-/make --revision 7");
-    session.run("show JobTemplate/-/mkae --revision 1").run("show --revision 2");
+    session.run("show JobTemplate/-/mkae --revision 1");
     session.run("state compact --keep 2 --auto-approve").run("show JobTemplate/-/make --revision 2");
     session.run("history").run("plan --detailed-exitcode").run("diff 4..5").run("diff 2..5");
     session.run("rollback --to 1").run("rollback --to 3 --auto-approve").run("state compact --keep 2");

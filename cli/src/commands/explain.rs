@@ -63,14 +63,22 @@ pub fn show(arguments: &ExplainArgs, settings: &Settings) -> Result<Exit, Failur
 }
 
 fn read(arguments: &ExplainArgs) -> Result<Occurrence, Failure> {
-    let shown = arguments.event.display();
-    let text = if arguments.event.as_os_str() == "-" {
+    let is_stdin = arguments.event.as_os_str() == "-";
+    let shown = if is_stdin { "standard input".to_owned() } else { arguments.event.display().to_string() };
+    let text = if is_stdin {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)
     } else {
         fs::read_to_string(&arguments.event)
     };
-    let text = text.map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
+    let text = text.map_err(|error| {
+        Failure::new(format!("cannot read {shown}: {error}"))
+            .hint("name a file with an event, or - for standard input")
+    })?;
+    if serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| !value.is_object()) {
+        return Err(Failure::new(format!("{shown} is not an event: it is no object"))
+            .hint(format!("an event is {EXAMPLE}")));
+    }
     serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!("{shown} is not an event: {error}")).hint(format!("an event is {EXAMPLE}"))
     })

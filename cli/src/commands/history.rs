@@ -47,13 +47,16 @@ pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Fai
     if changes.is_empty() {
         let _ = writeln!(stdout, "No changes were applied.");
     }
+    let told_from = compactions.iter().map(|one| one.until).max().unwrap_or_default();
     for change in changes {
         let counts = change.counts;
         let renamed = if counts.rename > 0 { format!(", {} renamed", counts.rename) } else { String::new() };
         let message = change.author.message.map(|message| format!("  {message}")).unwrap_or_default();
         let commit = change.author.commit.map(|commit| format!("  commit {commit}")).unwrap_or_default();
+        let forgotten =
+            if change.serial < told_from { "  (forgotten but for what is still there)" } else { "" };
         let line = format!(
-            "{:>4}  {}  {}  {}  {} created, {} updated{renamed}, {} deleted{commit}{message}",
+            "{:>4}  {}  {}  {}  {} created, {} updated{renamed}, {} deleted{forgotten}{commit}{message}",
             change.serial,
             change.id,
             time::timestamp(change.at),

@@ -132,7 +132,10 @@ fn json(plan: &Plan) -> Result<String, Failure> {
 /// Writes a whole file or none, so that nobody reads half a plan. What is no plain file, such as `/dev/stdout` or a link,
 /// is written through: it must not be replaced.
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error| Failure::new(format!("cannot write {}: {error}", path.display()));
+    let failed = |error| {
+        Failure::new(format!("cannot write {}: {error}", path.display()))
+            .hint("see whether the directory is there, may be written, and has room")
+    };
     if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
         let _ = std::io::stdout().flush();
         let mut file =

@@ -123,6 +123,9 @@ fn list(json: bool, settings: &Settings) -> Result<Exit, Failure> {
             json!({"version": 1, "serial": snapshot.serial, "resources": resources})
         );
     } else {
+        if snapshot.heads.is_empty() {
+            crate::report::note("nothing is applied");
+        }
         for address in snapshot.heads.keys() {
             let _ = writeln!(stdout, "{}", printable(&address.to_string()));
         }
