@@ -270,6 +270,56 @@ fn a_secret_opens_a_repository_and_no_step_sees_it() {
 }
 
 #[test]
+fn the_code_of_a_checkout_is_that_of_the_event() {
+    let project = with_repository("");
+    project.write(
+        ".reactorcide/all.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{source: {{git: '{repo}', credentials: clone}}}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {{name: clone, project: p}}\nspec: {{}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n\
+             \x20   a: {{image: '{DEBIAN}', command: make test, working_dir: src}}\n",
+            repo = project.path().join("repo").display()
+        ).replace(", credentials: clone", ""),
+    );
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["run", "ci", "--from-config", ".", "--checkout"];
+        arguments.extend(more);
+        project.execute(&arguments)
+    };
+    for (more, expected) in
+        [(&[][..], "feature"), (&["--branch", "feature"], "feature"), (&["--branch", "main"], "main")]
+    {
+        let ended = run(more);
+        assert!(
+            ended.code == Some(0) && ended.stdout.contains(&format!("tested {expected}")),
+            "{more:?}: {ended:?}"
+        );
+    }
+    let nowhere = run(&["--branch", "nope"]);
+    assert!(nowhere.code == Some(1) && nowhere.stdout.contains("failed (source)"), "{nowhere:?}");
+    project.assert_nothing_left();
+}
+
+#[test]
+fn jobs_with_dots_in_their_names_have_places_of_their_own() {
+    let project = with_repository("");
+    project.write("ci/check.sh", "sleep 1; ls /job/ci\n");
+    project.write(
+        ".reactorcide/all.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{ci_source: {{copy: ci, path: check.sh}}}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n\
+             \x20   py3.11: {{image: '{BUSYBOX}'}}\n    py3.12: {{image: '{BUSYBOX}'}}\n",
+        ),
+    );
+    let ended = project.execute(&["run", "ci", "--from-config", "."]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_lines(&ended, &["py3.11 | check.sh", "py3.12 | check.sh"]);
+    project.assert_nothing_left();
+}
+
+#[test]
 fn trusted_code_is_apart_from_the_code_under_test_and_cannot_be_changed() {
     let project = with_repository("");
     project.write("ci/pipelines/test.py", "import os, runnerlib\nprint(sorted(os.listdir('/job')), os.getcwd())\nrunnerlib.run_step('test', 'make test', working_dir='/job/src')\n");

@@ -50,6 +50,9 @@ pub fn references(resource: &Resource) -> Vec<Reference> {
                 reference
                     .candidates
                     .retain(|candidate| candidate.project.is_none() || candidate.kind == Kind::Secret);
+                // Its own secret belongs to it: neither is there before the other.
+                reference.ordering &=
+                    reference.candidates.iter().all(|candidate| candidate.project.is_none());
             }
         }
         Spec::Pipeline(spec) => found.pipeline(spec),

@@ -1,5 +1,7 @@
 //! Runs as they are remembered: what was run, and every transition with its reason.
 
+pub mod conformance;
+
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -24,24 +26,8 @@ pub trait RunStore: Send + Sync {
     async fn transitions(&self, run: &str) -> Result<Vec<Transition>, StoreError>;
 
     /// Runs of a project's pipelines that go on and have a job of this name queued or running; the newest first.
-    async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
-        let prefix = format!("Pipeline/{}/", project.unwrap_or("-"));
-        let mut active = Vec::new();
-        for run in self.runs(LOOKED_AT).await? {
-            if run.status != RunStatus::Running || !run.pipeline.starts_with(&prefix) {
-                continue;
-            }
-            let last =
-                self.transitions(&run.id).await?.into_iter().rfind(|one| one.node.as_deref() == Some(job));
-            let going_on = last.filter(|last| matches!(last.to.as_str(), "queued" | "running"));
-            active.extend(going_on.map(|last| Elsewhere { run: run.id, state: last.to }));
-        }
-        Ok(active)
-    }
+    async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError>;
 }
-
-/// How many of the newest runs are looked at for those that go on.
-const LOOKED_AT: u32 = 200;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,7 +76,8 @@ impl RunStore for MemoryRuns {
     async fn finish(&self, run: &str, status: RunStatus, at: Millis) -> Result<(), StoreError> {
         self.with(|runs| {
             let found = runs.iter_mut().find(|(record, _)| record.id == run);
-            found.map(|(record, _)| (record.status, record.ended_at) = (status, Some(at)))
+            let open = found.filter(|(record, _)| record.ended_at.is_none());
+            open.map(|(record, _)| (record.status, record.ended_at) = (status, Some(at)))
         });
         Ok(())
     }
@@ -107,4 +94,34 @@ impl RunStore for MemoryRuns {
         };
         Ok(self.with(found))
     }
+
+    async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
+        let prefix = pipelines_of(project);
+        let mut found: Vec<(Millis, Elsewhere)> = self.with(|runs| {
+            let going_on = runs
+                .iter()
+                .filter(|(run, _)| run.status == RunStatus::Running && run.pipeline.starts_with(&prefix));
+            let last = |all: &[Transition]| {
+                let last = all.iter().rfind(|one| one.node.as_deref() == Some(job))?;
+                is_active(&last.to).then(|| last.to.clone())
+            };
+            going_on
+                .filter_map(|(run, all)| {
+                    Some((run.started_at, Elsewhere { run: run.id.clone(), state: last(all)? }))
+                })
+                .collect()
+        });
+        found.sort_by(|(a, one), (b, other)| (b, &other.run).cmp(&(a, &one.run)));
+        Ok(found.into_iter().map(|(_, elsewhere)| elsewhere).collect())
+    }
+}
+
+/// How the addresses of a project's pipelines begin.
+pub fn pipelines_of(project: Option<&str>) -> String {
+    format!("Pipeline/{}/", project.unwrap_or("-"))
+}
+
+/// Whether a job in this state goes on.
+fn is_active(state: &str) -> bool {
+    matches!(state, "queued" | "running")
 }

@@ -66,7 +66,7 @@ pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Value>, OutputError> {
     let text = std::str::from_utf8(bytes).map_err(|_| OutputError::NotText)?;
     let values = if text.trim_start().starts_with('{') { json(text)? } else { lines(text)? };
     match values.keys().find(|key| !is_key(key)) {
-        Some(key) => Err(OutputError::Key { key: key.chars().take(80).collect() }),
+        Some(key) => Err(OutputError::Key { key: key.clone() }),
         None => Ok(values),
     }
 }

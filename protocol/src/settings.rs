@@ -286,7 +286,9 @@ pub fn without_password(url: &str) -> String {
     match url.split_once("://").and_then(|(scheme, rest)| {
         let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
         let at = authority.rfind('@')?;
-        authority[..at].contains(':').then(|| (scheme, &rest[at + 1..]))
+        // A user alone is a token where the web is spoken, and a name elsewhere: git@….
+        let is_secret = authority[..at].contains(':') || matches!(scheme, "http" | "https");
+        is_secret.then(|| (scheme, &rest[at + 1..]))
     }) {
         Some((scheme, rest)) => format!("{scheme}://***@{rest}"),
         None => url.to_owned(),

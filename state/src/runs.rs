@@ -1,7 +1,8 @@
 //! What is remembered of runs: the same statements for SQLite and PostgreSQL.
 
 use async_trait::async_trait;
-use reactorcide_engine::runs::{RunRecord, RunStore};
+use reactorcide_engine::protocol::query::Elsewhere;
+use reactorcide_engine::runs::{RunRecord, RunStore, pipelines_of};
 use reactorcide_engine::scheduler::{Millis, RunStatus, Transition};
 use reactorcide_engine::store::StoreError;
 use sqlx::postgres::PgRow;
@@ -96,6 +97,24 @@ macro_rules! runs_on {
                 );
                 let rows = select.bind(run).fetch_all(&self.database.pool).await.map_err(self.failed("read"))?;
                 rows.iter().map(Self::transition).collect::<Result<_, _>>().map_err(self.failed("read"))
+            }
+
+            async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
+                let select = sqlx::query(
+                    "select run, became from (
+                        select run, became, started_at,
+                               row_number() over (partition by run order by ordinal desc) as newest
+                        from run_transitions join runs on runs.id = run
+                        where status = 'running' and substr(pipeline, 1, length($1)) = $1 and node = $2
+                     ) as known
+                     where newest = 1 and became in ('queued', 'running') order by started_at desc, run desc",
+                );
+                let select = select.bind(pipelines_of(project)).bind(job);
+                let rows = select.fetch_all(&self.database.pool).await.map_err(self.failed("read"))?;
+                let read = |row: &$Row| {
+                    Ok(Elsewhere { run: row.try_get("run")?, state: row.try_get("became")? })
+                };
+                rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(self.failed("read"))
             }
         }
 

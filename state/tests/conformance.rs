@@ -91,3 +91,34 @@ async fn what_was_committed_is_there_when_the_file_is_opened_again() {
     );
     assert_eq!(again.snapshot().await.unwrap(), before);
 }
+
+/// The same for what is remembered of runs.
+macro_rules! runs_over_all {
+    ($($check:ident),* $(,)?) => {$(
+        mod $check {
+            use reactorcide_engine::runs::{MemoryRuns, conformance};
+            use reactorcide_state::{PostgresRuns, SqliteRuns};
+
+            #[tokio::test]
+            async fn memory() {
+                conformance::$check(&MemoryRuns::default()).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                let directory = tempfile::tempdir().unwrap();
+                let database = super::sqlite(directory.path()).await.database().clone();
+                conformance::$check(&SqliteRuns::new(database)).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                let url = super::postgres::url();
+                let database = super::in_postgres(&url).await.database().clone();
+                conformance::$check(&PostgresRuns::new(database)).await;
+            }
+        }
+    )*};
+}
+
+runs_over_all!(what_is_remembered_is_read_back, who_runs_a_job_is_found);

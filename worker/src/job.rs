@@ -28,7 +28,7 @@ use crate::pump::{Pump, Wanted};
 use crate::spool::spool;
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, beside};
 
 /// How much later than the runner we enforce what the runner enforces.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -129,7 +129,7 @@ impl Attempt {
             memory: job.resources.and_then(|resources| resources.memory).map(|memory| memory.to_string()),
             ..Observed::default()
         };
-        let log = self.workspace.with_extension("log");
+        let log = beside(&self.workspace, "log");
         let (writer, reader) = match spool(&log, self.worker.settings.spool_bytes) {
             Ok(spool) => spool,
             Err(error) => {
@@ -269,6 +269,13 @@ impl Attempt {
         };
         if tokio::time::timeout(DRAIN, rest).await.is_err() {
             pump.say("the rest of the output did not arrive in time");
+        }
+        // What was written faster than anybody looked counts as well.
+        if let Some(limit) = disk_limit.filter(|_| observed.stopped.is_none()) {
+            let used = self.disk_usage(workspace, container).await;
+            if used > limit.as_bytes() {
+                observed.stopped = Some(Stopped::Disk(mebibytes(used), limit.to_string()));
+            }
         }
         match ended {
             Ok(exit) => exit,

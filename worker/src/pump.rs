@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::spool::SpoolWriter;
 
+/// The most that a job hands on, in bytes of names and JSON.
+const MAX_OUTPUT_BYTES: usize = 8 << 20;
+
 /// What a job wants of whoever runs its workflow.
 #[derive(Debug, PartialEq)]
 pub enum Wanted {
@@ -29,6 +32,8 @@ pub struct Pump {
     input: Input,
     /// What the job handed on.
     pub outputs: BTreeMap<String, Value>,
+    output_bytes: usize,
+    outputs_are_full: bool,
     /// How the runner says it ended.
     pub result: Option<JobResult>,
 }
@@ -53,7 +58,16 @@ impl Pump {
     }
 
     fn new(attempt: u32, spool: SpoolWriter, input: Input) -> Self {
-        Self { attempt, spool, seq: 0, input, outputs: BTreeMap::new(), result: None }
+        Self {
+            attempt,
+            spool,
+            seq: 0,
+            input,
+            outputs: BTreeMap::new(),
+            output_bytes: 0,
+            outputs_are_full: false,
+            result: None,
+        }
     }
 
     /// Takes what was printed; returns what the job wants.
@@ -102,7 +116,7 @@ impl Pump {
         match frame.body {
             Body::Trigger { request } => return Some(Wanted::Jobs(request)),
             Body::Query { id, query } => return Some(Wanted::Answer(id, query)),
-            Body::Output { values, .. } => self.outputs.extend(values),
+            Body::Output { values, .. } => self.hand_on(values),
             Body::Result(result) => self.result = Some(result),
             // What would run next is decided by whoever runs the workflow; the log says it too.
             Body::Heartbeat {} | Body::Unknown | Body::Started { .. } | Body::Next(_) => {}
@@ -111,6 +125,23 @@ impl Pump {
             }
         }
         None
+    }
+
+    /// Takes outputs, as much of them as there is room for: a job may say as many as it likes.
+    fn hand_on(&mut self, values: BTreeMap<String, Value>) {
+        for (key, value) in values {
+            let bytes = key.len() + serde_json::to_string(&value).map_or(0, |text| text.len());
+            if self.output_bytes + bytes > MAX_OUTPUT_BYTES {
+                if !std::mem::replace(&mut self.outputs_are_full, true) {
+                    self.say(&format!(
+                        "error: the outputs of a job take at most {MAX_OUTPUT_BYTES} bytes in all; {key:?} and what comes after it is lost"
+                    ));
+                }
+                return;
+            }
+            self.output_bytes += bytes;
+            self.outputs.insert(key, value);
+        }
     }
 
     /// Adds words of our own to the log.

@@ -19,6 +19,14 @@ pub struct Workspace {
     pub lower: Option<Arc<Held>>,
 }
 
+/// What belongs to a workspace and lies beside it. Names of jobs may hold dots.
+pub fn beside(workspace: &Path, what: &str) -> PathBuf {
+    let mut name = workspace.as_os_str().to_owned();
+    name.push(".");
+    name.push(what);
+    PathBuf::from(name)
+}
+
 impl Workspace {
     /// Makes a workspace for a user, with the code under test in `src` and, beside the workspace, trusted job code.
     pub fn create(
@@ -69,12 +77,12 @@ impl Workspace {
 
     /// Where what a job writes over its code lies.
     fn layer(&self) -> PathBuf {
-        self.path.with_extension("layer")
+        beside(&self.path, "layer")
     }
 
     /// Where trusted job code lies.
     pub fn ci(&self) -> PathBuf {
-        self.path.with_extension("ci")
+        beside(&self.path, "ci")
     }
 
     fn directory(&self, name: &str, owner: Option<User>, host: User, user: User) -> Result<(), SourceError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Settings;
+use super::{Origin, Settings};
 
 /// What is wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -75,6 +75,14 @@ impl Settings {
             _ => false,
         };
         let has_steps = self.get("steps").is_some();
+        let from_file =
+            |key: &str| self.get(key).is_some_and(|setting| matches!(setting.origin, Origin::File(_)));
+        if has_command && has_steps && from_file("job_command") && from_file("steps") {
+            found.push(Problem::new(
+                "steps",
+                "a job file has job_command or steps, not both: the steps would not run",
+            ));
+        }
         if !has_command && !has_steps {
             found.push(Problem::new(
                 "job_command",
@@ -133,9 +141,10 @@ impl Settings {
         let (kind, url) = (field("type"), field("url"));
         let Some(name) = kind.or(url.map(|_| "git")) else {
             return match field("ref") {
-                Some(_) => {
-                    Err(Problem::new(&setting, format!("{prefix}_ref means nothing without {prefix}_url")))
-                }
+                Some(_) => Err(Problem::new(
+                    &setting,
+                    format!("a ref ({prefix}_ref) means nothing without a URL ({prefix}_url)"),
+                )),
                 None => Ok(None),
             };
         };
@@ -164,11 +173,11 @@ impl Settings {
 
     fn place(&self, key: &str, path: &str) -> Result<(), String> {
         if key == "job_dir" {
-            let whole = path.starts_with('/') && path.trim_matches('/').len() > 1;
+            let whole = path.starts_with('/') && !path.trim_matches('/').is_empty();
             return if whole && !has_parent(path) {
                 Ok(())
             } else {
-                Err(format!("{path:?} is not an absolute path of a directory of its own"))
+                Err(format!("{path:?} is not an absolute path below /, without `..`"))
             };
         }
         inside(self.job_dir(), path).map(drop)

@@ -150,7 +150,8 @@ fn the_workspace_may_lie_elsewhere() {
 #[test]
 fn passwords_in_addresses_are_not_shown() {
     assert_eq!(without_password("https://me:s3cret@host/x@y"), "https://***@host/x@y");
-    assert_eq!(without_password("https://git@host/x"), "https://git@host/x");
+    assert_eq!(without_password("https://ghp_token@host/x"), "https://***@host/x");
+    assert_eq!(without_password("ssh://git@host/x"), "ssh://git@host/x");
     assert_eq!(without_password("/path:with@sign"), "/path:with@sign");
     assert_eq!(without_password("https://me:a@b:c@host"), "https://***@host");
 }

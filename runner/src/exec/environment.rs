@@ -19,6 +19,9 @@ pub struct Scratch {
     directory: Option<PathBuf>,
 }
 
+/// Marks a directory of ours. A project has its configuration in one of the same name.
+const MARK: &str = ".runner";
+
 impl Scratch {
     /// Makes the directory in the workspace, or else where temporary files go. Where neither can be written,
     /// steps have no outputs file.
@@ -31,11 +34,14 @@ impl Scratch {
         let around = std::env::var_os(SOCKET_VARIABLE);
         let taken = around.is_some_and(|socket| Path::new(&socket).parent() == Some(usual.as_path()));
         let first = if taken { workspace.join(format!(".reactorcide-{own}")) } else { usual };
-        let candidates = [first, temporary];
+        let second = workspace.join(format!(".reactorcide-{own}"));
+        let candidates = [first, second, temporary];
         let directory = candidates.into_iter().find(|directory| {
-            // What an earlier attempt left there must not be taken for ours.
-            let _ = fs::remove_dir_all(directory);
-            fs::create_dir(directory).is_ok()
+            // What an earlier attempt left there must not be taken for ours; what is not of a runner is not ours at all.
+            if directory.join(MARK).exists() {
+                let _ = fs::remove_dir_all(directory);
+            }
+            fs::create_dir(directory).is_ok() && fs::write(directory.join(MARK), b"").is_ok()
         });
         Self { directory }
     }

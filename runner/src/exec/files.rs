@@ -2,7 +2,7 @@
 //! a link, must be regular files, and are read up to a limit.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -28,6 +28,16 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
         return Err(format!("it is longer than {limit} bytes"));
     }
     Ok(Some(bytes))
+}
+
+/// Makes a file anew where steps may have put anything: whatever is there goes, and nothing is opened that somebody else
+/// made.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::create_new(path)?.write_all(bytes)
 }
 
 /// The first of some directories whose file system is full, if one is.

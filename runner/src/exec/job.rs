@@ -29,7 +29,7 @@ use super::running::{Cause, Running};
 use super::socket::Socket;
 use super::vars::VarsFile;
 use super::writer::Writer;
-use super::{Event, asking, memory, program};
+use super::{Event, asking, files, memory, program};
 use crate::clock::Moment;
 use crate::exit;
 
@@ -76,6 +76,8 @@ struct Job<'a> {
     ended: serde_json::Map<String, Value>,
     /// Streams that someone still holds open although their step has ended.
     lingering: Vec<Pump>,
+    /// What was asked for in the output and cannot be had.
+    refused: Option<String>,
     /// Steps that failed and run again, and when.
     again: Vec<(usize, Moment)>,
     /// How often each step was started.
@@ -177,6 +179,7 @@ impl<'a> Job<'a> {
             allowed: Vec::new(),
             ended: serde_json::Map::new(),
             lingering: Vec::new(),
+            refused: None,
             values,
             timed_out: false,
             memory_kills: memory::kills(),
@@ -304,7 +307,7 @@ impl<'a> Job<'a> {
         self.said.remove(&index);
         let job_directory = Path::new(&self.spec.working_dir);
         let directory = job_directory.join(step.working_dir.as_deref().unwrap_or_default());
-        let outputs = self.scratch.outputs(index).filter(|path| fs::write(path, b"").is_ok());
+        let outputs = self.scratch.outputs(index).filter(|path| files::write_new(path, b"").is_ok());
         let environment = environment::of_step(&self.spec, self.named, step, outputs.as_deref(), &self.told);
         let timeout = step.timeout_ms.map(Duration::from_millis);
         match program::start(step, &directory, &environment) {

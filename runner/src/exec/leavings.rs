@@ -13,7 +13,8 @@ use super::files;
 
 /// Reads the outputs that a step wrote.
 pub fn outputs(path: &Path, values: &Values) -> Result<BTreeMap<String, Value>, String> {
-    let wrong = |problem: String| format!("the outputs file cannot be used: {problem}");
+    // What is wrong may quote what stands there.
+    let wrong = |problem: String| said(&format!("the outputs file cannot be used: {problem}"), values);
     let Some(bytes) = files::read(path, output::MAX_BYTES as u64).map_err(wrong)? else {
         return Ok(BTreeMap::new());
     };
@@ -31,13 +32,24 @@ pub fn outputs(path: &Path, values: &Values) -> Result<BTreeMap<String, Value>, 
 /// Reads what the job asks for in its file.
 pub fn triggers(workspace: &Path, limits: &Limits, values: &Values) -> Result<Vec<TriggerRequest>, String> {
     let path = workspace.join(trigger::FILE);
-    let wrong = |problem: String| format!("{} cannot be used: {problem}", path.display());
+    let wrong = |problem: String| said(&format!("{} cannot be used: {problem}", path.display()), values);
     match files::read(&path, limits.file_bytes).map_err(wrong)? {
-        Some(bytes) => {
-            trigger::parse(&bytes, limits).map_err(|error| wrong(values.mask_str(&error.to_string())))
-        }
+        Some(bytes) => trigger::parse(&bytes, limits).map_err(|error| wrong(error.to_string())),
         None => Ok(Vec::new()),
     }
+}
+
+/// The most that is said of what is wrong, in characters.
+const MOST_SAID: usize = 500;
+
+/// What is wrong, for people: masked while it is whole, since a part of a secret would not be known for one, and only
+/// then shortened.
+fn said(problem: &str, values: &Values) -> String {
+    let masked = values.mask_str(problem);
+    if masked.chars().count() <= MOST_SAID {
+        return masked;
+    }
+    masked.chars().take(MOST_SAID).chain(['…']).collect()
 }
 
 /// Where in a value a secret is, if there is one.
@@ -63,4 +75,36 @@ pub fn fits(value: &impl serde::Serialize) -> Result<(), String> {
         return Err(format!("it is too large: {length} bytes as JSON, at most {}", MAX_FRAME_BYTES / 2));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_outputs_quotes_no_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("outputs");
+        let long = "s3cret-".repeat(30);
+        for secret in ["hunter2-hunter2", long.as_str()] {
+            refuses_without_quoting(&path, secret);
+        }
+    }
+
+    fn refuses_without_quoting(path: &Path, secret: &str) {
+        let values = Values::new([secret]).unwrap();
+        for text in [
+            format!("{secret} = 1"),
+            format!("a b {secret}=1\n"),
+            format!("key<<{secret}\nnever ends"),
+            format!("{{\"{secret}"),
+            format!("{{\"a b {secret}\": 1}}"),
+            format!("={secret}"),
+        ] {
+            std::fs::write(path, &text).unwrap();
+            if let Err(problem) = outputs(path, &values) {
+                assert!(!problem.contains(&secret[..12]), "{text:?}: {problem}");
+            }
+        }
+    }
 }

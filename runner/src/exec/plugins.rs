@@ -94,11 +94,15 @@ pub fn are_in(directory: &Path) -> bool {
     })
 }
 
+/// Starts the host from the directory that is the first argument.
+const HOST: &str = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('runnerlib.plugin_host', run_name='__main__', alter_sys=True)";
+
 impl Plugins {
     /// Starts the host. What it says comes as events.
     pub fn start(
         directory: &Path,
         python: &Path,
+        library: &Path,
         environment: &BTreeMap<OsString, OsString>,
         values: &Values,
         writer: &Writer,
@@ -106,7 +110,9 @@ impl Plugins {
     ) -> Result<Self, String> {
         let failed = |error: io::Error| format!("the plugins cannot be started: {error}");
         let mut child = Process::new(python)
-            .args(["-m", "runnerlib.plugin_host"])
+            // Isolated: neither the job's variables nor a working directory say what is loaded into trusted code.
+            .args(["-I", "-c", HOST])
+            .arg(library)
             .arg(directory)
             .env_clear()
             .envs(environment)

@@ -182,14 +182,18 @@ fn read_framed(input: &mut impl Read, begun: Vec<u8>) -> Result<Option<Vec<u8>>,
 /// A line, of which some bytes were read. The last one may lack its end.
 fn read_line(input: &mut impl BufRead, begun: Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
     let mut line = begun;
-    let left = (MAX_MESSAGE_BYTES + 1 - line.len()) as u64;
-    match input.by_ref().take(left).read_until(b'\n', &mut line) {
-        Ok(_) if line.len() > MAX_MESSAGE_BYTES => {
-            Err(Refusal::new(Code::TooLarge, format!("a line has at most {MAX_MESSAGE_BYTES} bytes")))
+    loop {
+        let left = (MAX_MESSAGE_BYTES + 1 - line.len()) as u64;
+        match input.by_ref().take(left).read_until(b'\n', &mut line) {
+            Ok(_) if line.len() > MAX_MESSAGE_BYTES => {
+                let reason = format!("a line has at most {MAX_MESSAGE_BYTES} bytes");
+                return Err(Refusal::new(Code::TooLarge, reason));
+            }
+            Ok(_) if !line.trim_ascii().is_empty() => return Ok(Some(line)),
+            Ok(0) | Err(_) => return Ok(None),
+            // Blank lines mean nothing, however many there are.
+            Ok(_) => line.clear(),
         }
-        Ok(_) if !line.trim_ascii().is_empty() => Ok(Some(line)),
-        Ok(0) | Err(_) => Ok(None),
-        Ok(_) => read_line(input, Vec::new()),
     }
 }
 
@@ -209,6 +213,15 @@ fn write(mut stream: &UnixStream, answer: &Value, lines: bool) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blank_lines_mean_nothing_however_many_there_are() {
+        let mut text = "\n".repeat(1 << 20);
+        text.push_str("{}\n");
+        let mut input = text.as_bytes();
+        assert_eq!(read_line(&mut input, Vec::new()).unwrap(), Some(b"{}\n".to_vec()));
+        assert_eq!(read_line(&mut input, Vec::new()).unwrap(), None);
+    }
 
     #[test]
     fn messages_are_read_in_either_way() {

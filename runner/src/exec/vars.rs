@@ -21,7 +21,7 @@ impl VarsFile {
     /// Writes the file. Without it, steps have no variables to read and none to change.
     pub fn write(path: PathBuf, vars: &BTreeMap<String, Value>) -> Option<Self> {
         let last = serde_json::to_vec(vars).ok()?;
-        fs::write(&path, &last).ok()?;
+        files::write_new(&path, &last).ok()?;
         Some(Self { path, last })
     }
 
@@ -63,7 +63,7 @@ impl VarsFile {
         let unchanged = matches!(files::read(&self.path, output::MAX_BYTES as u64), Ok(Some(bytes)) if bytes == self.last);
         let Ok(bytes) = serde_json::to_vec(vars) else { return };
         let next = self.path.with_extension("next");
-        if unchanged && fs::write(&next, &bytes).is_ok() && fs::rename(&next, &self.path).is_ok() {
+        if unchanged && files::write_new(&next, &bytes).is_ok() && fs::rename(&next, &self.path).is_ok() {
             self.last = bytes;
         }
     }

@@ -138,6 +138,14 @@ impl Cache {
             if name.starts_with(GONE) {
                 // Somebody was killed while removing it.
                 let _ = remove_tree(&entry.path());
+            } else if name.starts_with(INCOMING) {
+                // No fetch takes so long: somebody was killed in it.
+                let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+                if changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > FORGOTTEN) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            } else if let Some(id) = name.strip_suffix(".new").or(name.strip_suffix(".flat")) {
+                self.discard_unfinished(id);
             } else if let Some(id) = name.strip_suffix(".lock")
                 && let Ok(metadata) = entry.metadata()
             {
@@ -162,6 +170,24 @@ impl Cache {
         removed
     }
 
+    /// Removes what somebody began to make and did not end, unless they are still at it.
+    fn discard_unfinished(&self, id: &str) {
+        let path = self.root.join(format!("{id}.lock"));
+        let lock = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(_) => return,
+        };
+        // Held until all of it is gone.
+        if let Some(lock) = &lock
+            && (lock.try_lock().is_err() || !is_at(lock, &path))
+        {
+            return;
+        }
+        discard(&self.root, &self.root.join(format!("{id}.new")));
+        discard(&self.root, &self.root.join(format!("{id}.flat")));
+    }
+
     /// Removes an item unless somebody uses it.
     fn remove(&self, id: &str) -> bool {
         let path = self.root.join(format!("{id}.lock"));
@@ -180,6 +206,7 @@ impl Alone {
     pub fn start(&self) -> Result<PathBuf, SourceError> {
         let new = self.path.with_file_name(format!("{}.new", self.name()));
         discard(&self.cache.root, &new);
+        discard(&self.cache.root, &new.with_extension("flat"));
         fs::create_dir(&new).map_err(SourceError::io(&new))?;
         Ok(new)
     }
@@ -226,6 +253,11 @@ impl Alone {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
+
+/// How the names of files begin that are being fetched.
+pub const INCOMING: &str = "incoming-";
+/// A file that nobody has written to for so long is of no fetch that goes on.
+const FORGOTTEN: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
 /// How the names of directories begin that are being removed.
 const GONE: &str = "gone-";

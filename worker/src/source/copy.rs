@@ -55,7 +55,10 @@ impl CopyError {
 /// left out. With an owner, everything is given to it. Returns how many files were copied.
 pub fn copy_tree(from: &Path, to: &Path, owner: Option<User>) -> Result<u64, CopyError> {
     let mut walk = WalkBuilder::new(from);
-    walk.hidden(false).require_git(false).git_global(false).parents(true).follow_links(false);
+    // What lies above the repository says nothing about it.
+    let in_repository = from.ancestors().skip(1).any(|above| above.join(".git").exists());
+    let parents = in_repository && !from.join(".git").exists();
+    walk.hidden(false).require_git(false).git_global(false).parents(parents).follow_links(false);
     walk.filter_entry(|entry| !LEFT_OUT.iter().any(|name| entry.file_name() == *name));
     let mut copied = 0;
     for entry in walk.build() {

@@ -13,8 +13,9 @@ use super::tool::{Answer, Call};
 use crate::workspace::disk_usage;
 
 /// What every call is told: nobody is asked, no repository in a repository is followed; `HGRCPATH` leaves
-/// nobody's configuration.
-const SETTINGS: [&str; 4] = [
+/// nobody's configuration, and `HGRCSKIPREPO` none of a repository here, which could name programs.
+const SETTINGS: [&str; 5] = [
+    "--config=ui.clonebundles=false",
     "--config=subrepos.allowed=false",
     "--config=ui.ssh=ssh -o BatchMode=yes -o ForwardAgent=no",
     "--config=ui.interactive=false",
@@ -101,9 +102,13 @@ impl<'a> Hg<'a> {
 
     fn call<'b>(&'b self, directory: &'b Path, arguments: &[&str]) -> Call<'b> {
         let configuration = self.configuration.as_ref().map_or_else(|| "/dev/null".to_owned(), path_of);
-        let environment: BTreeMap<&'static str, OsString> =
-            [("HGPLAIN", "1".into()), ("HGRCPATH", configuration.into()), ("HGENCODING", "UTF-8".into())]
-                .into();
+        let environment: BTreeMap<&'static str, OsString> = [
+            ("HGPLAIN", "1".into()),
+            ("HGRCPATH", configuration.into()),
+            ("HGRCSKIPREPO", "1".into()),
+            ("HGENCODING", "UTF-8".into()),
+        ]
+        .into();
         // What is said before the command counts for it.
         let settings = SETTINGS.iter().copied();
         Call {

@@ -20,20 +20,29 @@ pub struct SubversionSource {
     pub reference: Reference,
 }
 
+/// How long it may take to hear whether an address sends elsewhere.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Makes sure that there is a directory for a revision, and holds it. Also returns the revision.
 pub async fn checkout(
     source: &SubversionSource,
     context: &Context,
     credentials: Option<&Credentials>,
 ) -> Result<(Held, String), SourceError> {
+    if credentials.is_some() {
+        stays_there(&source.location).await?;
+    }
     let svn = Svn { source, context, credentials };
     let wanted = svn.revision()?;
-    // The empty peg revision keeps an `@` in the address from being one.
-    let url = format!("{}@", source.location.url());
+    // What stood at the address at that revision, wherever it is by now. The peg also keeps an `@` in the address from
+    // being one.
+    let at = |revision: &str| format!("{}@{revision}", source.location.url());
+    let url = at(&wanted);
     let answer = svn
         .call(&[
             "info",
-            "--show-item=last-changed-revision",
+            // Not the last change of that directory: what stands at an address may be put there from elsewhere.
+            "--show-item=revision",
             "--no-newline",
             "--revision",
             &wanted,
@@ -52,6 +61,7 @@ pub async fn checkout(
         Wanted::Make(alone) => {
             let new = alone.start()?;
             let target = new.display().to_string();
+            let url = at(&revision);
             let arguments = [
                 "export",
                 "--force",
@@ -73,6 +83,29 @@ pub async fn checkout(
         }
     };
     Ok((held, revision))
+}
+
+/// Refuses an address that sends elsewhere: the tool would follow, and take the credentials along.
+async fn stays_there(location: &Location) -> Result<(), SourceError> {
+    let Ok(url) = reqwest::Url::parse(&location.url()) else { return Ok(()) };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Ok(());
+    }
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PROBE).build();
+    let Ok(client) = client else { return Ok(()) };
+    let shown = location.to_string();
+    let unreachable = |error: reqwest::Error| SourceError::Unreachable {
+        location: shown.clone(),
+        said: error.without_url().to_string(),
+    };
+    let response = client.request(reqwest::Method::OPTIONS, url).send().await.map_err(unreachable)?;
+    if !response.status().is_redirection() {
+        return Ok(());
+    }
+    let said = "it sends elsewhere, and the credentials would go along: name the address that it sends to"
+        .to_owned();
+    Err(SourceError::Denied { location: location.to_string(), said })
 }
 
 struct Svn<'a> {

@@ -45,6 +45,19 @@ enum EventName {
 }
 
 impl EventArgs {
+    /// What the event names of a repository, where no commit is given: the tag, else the branch. The branch of a pull
+    /// request is the one to merge into, which is not the code under test.
+    pub fn reference(&self) -> Option<String> {
+        match (&self.sha, &self.tag, &self.branch) {
+            (Some(_), ..) => None,
+            (None, Some(tag), _) => Some(format!("refs/tags/{tag}")),
+            (None, None, Some(branch)) if !matches!(self.event, EventName::PullRequest) => {
+                Some(format!("refs/heads/{branch}"))
+            }
+            _ => None,
+        }
+    }
+
     /// The event.
     pub fn event(&self, source: &Path) -> RunEvent {
         let kind = match self.event {
@@ -76,14 +89,18 @@ fn checked_out(source: &Path) -> Option<String> {
     head.trim().strip_prefix("ref: refs/heads/").map(str::to_owned)
 }
 
-/// `NAME=VALUE` pairs. A value that is JSON is what it says; anything else is text.
+/// `NAME=VALUE` pairs. A value that is JSON is what it says; anything else is text, and so is a number that would be
+/// written in another way: `1.10` is a version.
 pub fn assignments(pairs: &[String], option: &str) -> Result<BTreeMap<String, Value>, Failure> {
     pairs
         .iter()
         .map(|pair| {
             let (name, value) = split(pair, option)?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-            Ok((name.to_owned(), value))
+            let parsed = serde_json::from_str::<Value>(value).ok();
+            let parsed = parsed.filter(|parsed| {
+                !parsed.is_number() || serde_json::to_string(parsed).is_ok_and(|text| text == value)
+            });
+            Ok((name.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
         })
         .collect()
 }
@@ -130,4 +147,21 @@ pub fn inputs(workflow: &Workflow, pairs: &[String]) -> Result<BTreeMap<String, 
         values.insert(name.clone(), value);
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_what_it_says_and_nothing_is_lost() {
+        let pairs = ["a=1.10", "b=1.5", "c=007", "d=true", "e=[1]", "f=text", "g=", "h=1e3", "i=12"];
+        let pairs: Vec<String> = pairs.map(str::to_owned).to_vec();
+        let expected = json!({
+            "a": "1.10", "b": 1.5, "c": "007", "d": true, "e": [1], "f": "text", "g": "", "h": "1e3", "i": 12,
+        });
+        assert_eq!(json!(assignments(&pairs, "--var").expect("pairs")), expected);
+    }
 }

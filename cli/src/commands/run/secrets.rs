@@ -15,6 +15,7 @@ use crate::secrets::{from_environment, from_file, given};
 /// Every secret that the jobs to run name, with its value. Nothing runs where one has none.
 pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secrets, Failure> {
     let mut values = given(pairs)?;
+    let names: Vec<String> = values.keys().cloned().collect();
     let mut missing = Vec::new();
     for (name, declaration) in plan.selected() {
         let wanted = secrets_wanted(&declaration.job);
@@ -64,6 +65,16 @@ pub fn collect(plan: &Plan, catalog: &Catalog, pairs: &[String]) -> Result<Secre
     }
     let jobs = || plan.selected().map(|(_, declaration)| &declaration.job);
     let used: BTreeSet<String> = jobs().flat_map(secrets_wanted).map(|(_, name)| name).collect();
+    let variables: BTreeSet<String> = jobs().flat_map(secrets_wanted).map(|(variable, _)| variable).collect();
+    let credentials: BTreeSet<String> = jobs().flat_map(credentials_wanted).collect();
+    for name in names {
+        let is_named = |set: &BTreeSet<String>| {
+            set.iter().any(|one| *one == name || one.split(':').next() == Some(&name))
+        };
+        if ![&used, &variables, &credentials].into_iter().any(is_named) {
+            crate::report::note(&format!("no job that runs names the secret {name:?}"));
+        }
+    }
     let for_sources =
         jobs().flat_map(credentials_wanted).filter(|name| !used.contains(name)).collect::<Vec<_>>();
     Ok(Secrets::new(values).for_sources(for_sources))

@@ -77,6 +77,10 @@ impl Job<'_> {
             Request::Vars if self.queries.open => {
                 return self.queries.ask(Query::Vars {}, answer, self.writer);
             }
+            Request::Job(name) if self.values.occur_in(name.as_bytes()) => Err(Refusal::new(
+                Code::Secret,
+                "the name contains a secret value, which may not leave the job".to_owned(),
+            )),
             Request::Job(name) if self.queries.open => {
                 return self.queries.ask(Query::Job { name }, answer, self.writer);
             }
@@ -118,9 +122,12 @@ impl Job<'_> {
         }
     }
 
-    fn refuse_printed(&self, problem: &str) {
+    /// What was asked for and cannot be had fails the job, as it does in a file: whoever printed it hears no answer.
+    fn refuse_printed(&mut self, problem: &str) {
         let problem = self.values.mask_str(problem);
-        self.writer.say(None, &format!("error: a request in the output was refused: {problem}"));
+        let problem = format!("a request in the output was refused: {problem}");
+        self.writer.say(None, &format!("error: {problem}"));
+        self.refused.get_or_insert(problem);
     }
 
     fn ask_for(&mut self, request: TriggerRequest) -> Result<Value, Refusal> {

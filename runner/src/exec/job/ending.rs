@@ -193,6 +193,9 @@ impl Job<'_> {
         if !matches!(result.outcome, JobOutcome::Succeeded | JobOutcome::Exit | JobOutcome::Oom) {
             return Ok(());
         }
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
         let workspace = PathBuf::from(&self.spec.workspace);
         let requests = leavings::triggers(&workspace, &self.spec.trigger_limits, &self.values)?;
         let path = workspace.join(reactorcide_protocol::trigger::FILE);

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use reactorcide_protocol::frame::JobResult;
+use reactorcide_protocol::mask::names;
 use reactorcide_protocol::spec::{Command, Work};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +46,9 @@ impl Job<'_> {
         });
         let started = python.and_then(|python| {
             let (values, writer) = (&self.values, self.writer);
-            Plugins::start(Path::new(&directory), &python, &environment, values, writer, &self.events)
+            let library = self.spec.python_path.clone().unwrap_or_default();
+            let (directory, library) = (Path::new(&directory), Path::new(&library));
+            Plugins::start(directory, &python, library, &environment, values, writer, &self.events)
         });
         match started {
             Ok(plugins) => self.plugins = Some(plugins),
@@ -163,7 +166,12 @@ impl Job<'_> {
         }
         for (name, value) in said.environment {
             match environment::check(&name, &value) {
-                Ok(()) => drop(self.spec.environment.insert(name, value)),
+                Ok(()) => {
+                    if names::says_secret(&name) && names::is_worth_masking(&value) {
+                        let _ = self.values.register(&value);
+                    }
+                    self.spec.environment.insert(name, value);
+                }
                 Err(problem) => {
                     self.writer.say(None, &format!("error: a plugin's change was refused: {problem}"))
                 }

@@ -11,6 +11,7 @@ use reqwest::{StatusCode, redirect};
 use sha2::{Digest, Sha256};
 
 use super::ArchiveSource;
+use crate::source::cache::INCOMING;
 use crate::source::context::{Context, Credentials, hex};
 use crate::source::error::SourceError;
 use crate::source::limits::size;
@@ -168,7 +169,7 @@ struct Incoming {
 
 impl Incoming {
     fn new(source: &ArchiveSource, context: &Context) -> Result<Self, SourceError> {
-        let path = context.cache.root().join(format!("incoming-{:016x}", fastrand::u64(..)));
+        let path = context.cache.root().join(format!("{INCOMING}{:016x}", fastrand::u64(..)));
         let file = File::create_new(&path).map_err(SourceError::io(&path))?;
         let fetched = Fetched { path, temporary: true, digest: String::new() };
         let (limit, location) = (context.limits.bytes, source.location.to_string());

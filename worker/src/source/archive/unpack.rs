@@ -25,7 +25,8 @@ pub fn unpack(location: &str, file: &Path, into: &Path, limits: Limits) -> Resul
     let input = decompressed(file).map_err(SourceError::io(file))?;
     let counted =
         Counted { inner: input, left: limits.bytes.saturating_add(limits.entries.saturating_mul(1024)) };
-    let mut archive = Archive::new(counted);
+    let mut archive =
+        Archive::new(Guarded { inner: counted, left: 0, header: Vec::with_capacity(BLOCK), said: None });
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::FileTooLarge => too_large(limits.bytes_in_words()),
         _ if is_full(&error) => SourceError::io(into)(error),
@@ -46,7 +47,7 @@ pub fn unpack(location: &str, file: &Path, into: &Path, limits: Limits) -> Resul
         }
         let name = entry.path_bytes().into_owned();
         one(&mut entry, &name, into).map_err(|problem| match problem {
-            Problem::Refused(reason) => refused(format!("{:?} {reason}", String::from_utf8_lossy(&name))),
+            Problem::Refused(reason) => refused(format!("{:?} {reason}", shortened(&name))),
             Problem::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 too_large(limits.bytes_in_words())
             }
@@ -57,6 +58,16 @@ pub fn unpack(location: &str, file: &Path, into: &Path, limits: Limits) -> Resul
         return Err(refused("it is empty, or no archive".to_owned()));
     }
     flatten(into).map_err(SourceError::io(into))
+}
+
+/// As much of a name as people read.
+fn shortened(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    if text.chars().count() <= 200 {
+        text.into_owned()
+    } else {
+        text.chars().take(200).chain(['…']).collect()
+    }
 }
 
 enum Problem {
@@ -201,6 +212,65 @@ fn decompressed(file: &Path) -> io::Result<Box<dyn Read>> {
         }
         _ => Box::new(input),
     })
+}
+
+/// The size of a block of an archive.
+const BLOCK: usize = 512;
+/// The most that is said about an entry beside its header: a long name, a long link, other records.
+const MOST_SAID: u64 = 1 << 20;
+
+/// Looks at each header before the library does, which reads what is said about an entry into memory, however much that
+/// claims to be.
+struct Guarded<R> {
+    inner: R,
+    /// What is left of the current entry's blocks.
+    left: u64,
+    /// As much of the next header as was read.
+    header: Vec<u8>,
+    /// What is said about the next entry, where that is being read.
+    said: Option<Vec<u8>>,
+}
+
+impl<R: Read> Read for Guarded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let mut bytes = &buffer[..count];
+        while !bytes.is_empty() {
+            let skipped = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            self.left -= skipped as u64;
+            if let Some(said) = &mut self.said {
+                said.extend_from_slice(&bytes[..skipped]);
+            }
+            bytes = &bytes[skipped..];
+            // Only what holds more than a header can say has another size there, and none of that fits our limits.
+            if self.left == 0
+                && let Some(said) = self.said.take()
+                && said.windows(6).any(|part| part == b" size=")
+            {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "an entry has two sizes"));
+            }
+            let taken = (BLOCK - self.header.len()).min(bytes.len());
+            self.header.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
+            if self.header.len() == BLOCK {
+                self.left = blocks(&self.header)?;
+                self.said = matches!(self.header[156], b'x' | b'g' | b'X').then(Vec::new);
+                self.header.clear();
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// How many bytes follow a header, in whole blocks.
+fn blocks(header: &[u8]) -> io::Result<u64> {
+    let header = tar::Header::from_byte_slice(header);
+    let size = header.entry_size().unwrap_or(0);
+    let says = matches!(header.as_bytes()[156], b'L' | b'K' | b'x' | b'g' | b'X');
+    if says && size > MOST_SAID {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too much is said about an entry"));
+    }
+    Ok(size.saturating_add(BLOCK as u64 - 1) / BLOCK as u64 * BLOCK as u64)
 }
 
 /// Reads up to a limit, and fails after it: a few kilobytes may decompress to a full disk.
