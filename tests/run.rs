@@ -1,5 +1,7 @@
 //! `reactorcide run` on a real container engine: what a job can do, how it can fail, and that nothing is left.
 
+use std::process::Stdio;
+
 use crate::docker::{Ended, Project, eventually, running, signal, wait};
 
 const BUSYBOX: &str = "reactorcide/busybox:local";
@@ -288,6 +290,31 @@ fn one_ctrl_c_stops_and_two_kill() {
     signal(&child, "TERM");
     eventually("the job is killed", || running("int-c").is_empty());
     assert_eq!(wait(child).code, Some(130));
+    project.assert_nothing_left();
+}
+
+#[test]
+fn the_end_of_the_terminal_stops_a_run_unless_it_shall_outlive_it() {
+    let project = Project::with_jobs(&format!(
+        "    hung-up: {{image: '{BUSYBOX}', command: \"trap 'exit 0' TERM; while true; do sleep 0.1 || true; done\", grace: 10s}}\n"
+    ));
+    let child = project.start(&[]);
+    eventually("the job runs", || !running("hung-up").is_empty());
+    signal(&child, "HUP");
+    let ended = wait(child);
+    assert_eq!(ended.code, Some(130), "{ended:?}");
+    assert_row(&ended, "hung-up", "cancelled");
+    project.assert_nothing_left();
+
+    let project = Project::with_jobs(&format!("    outlives: {{image: '{BUSYBOX}', command: sleep 2}}\n"));
+    let plain = project.command(&["run", "ci", "--from-config", "."]);
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(plain.get_program()).args(plain.get_args()).current_dir(project.path()).env_clear();
+    nohup.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let child = nohup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nohup is there");
+    eventually("the job runs", || !running("outlives").is_empty());
+    signal(&child, "HUP");
+    assert_eq!(wait(child).code, Some(0));
     project.assert_nothing_left();
 }
 

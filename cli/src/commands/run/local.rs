@@ -189,20 +189,21 @@ async fn watched(
     ended
 }
 
-/// The first Ctrl-C asks, the second kills. A request to terminate counts like Ctrl-C.
+/// The first Ctrl-C asks, the second kills. A request to terminate, or the end of the terminal, counts like Ctrl-C.
 async fn pass_signals(stop: mpsc::UnboundedSender<(String, bool)>, quiet: bool) {
+    let mut hangup = if outlives_its_terminal() { None } else { signal(SignalKind::hangup()).ok() };
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
-    let name = next(&mut interrupt, &mut terminate).await;
+    let name = next(&mut interrupt, &mut terminate, &mut hangup).await;
     if !quiet {
         report::note("stopping; press Ctrl-C again to kill what runs");
     }
     let _ = stop.send((format!("stopped by {name}"), false));
     loop {
-        let name = next(&mut interrupt, &mut terminate).await;
+        let name = next(&mut interrupt, &mut terminate, &mut hangup).await;
         if !quiet {
             report::note("killing what runs");
         }
@@ -210,11 +211,25 @@ async fn pass_signals(stop: mpsc::UnboundedSender<(String, bool)>, quiet: bool) 
     }
 }
 
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+async fn next(interrupt: &mut Signal, terminate: &mut Signal, hangup: &mut Option<Signal>) -> &'static str {
+    let hung_up = async {
+        match hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = interrupt.recv() => "Ctrl-C",
         _ = terminate.recv() => "a request to terminate",
+        _ = hung_up => "the end of the terminal",
     }
+}
+
+/// Whether whoever started us, such as `nohup`, wants us to outlive the terminal.
+fn outlives_its_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// A run whose process was killed has ended, and must not be taken for one that goes on.
