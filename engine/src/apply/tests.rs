@@ -1,3 +1,5 @@
+//! What a plan writes on a state that moved since, and when it is refused.
+
 use serde_json::json;
 
 use super::*;

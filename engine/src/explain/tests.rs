@@ -1,3 +1,5 @@
+//! What an event would start, with which secrets, and what is said of the rest.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Equal meanings have equal fingerprints, and nothing else has.
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -1,3 +1,5 @@
+//! Formatting changes the look and never what is read, and a second time nothing.
+
 use super::*;
 
 fn assert_formatted(before: &str, after: &str) {

@@ -1,3 +1,5 @@
+//! What plans do elsewhere, on a workspace in memory whose tasks are done when a test says so.
+
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! What plans say of a change, and the values that other tests make plans from.
+
 use serde_json::{Value, json};
 
 use super::*;

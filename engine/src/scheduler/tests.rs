@@ -1,3 +1,5 @@
+//! A run step by step: what an event makes of it, and what is asked for then.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

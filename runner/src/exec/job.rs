@@ -76,6 +76,8 @@ struct Job<'a> {
     ended: serde_json::Map<String, Value>,
     /// Streams that someone still holds open although their step has ended.
     lingering: Vec<Pump>,
+    /// What the job said of outputs and of what is next, in bytes.
+    said_bytes: usize,
     /// What was asked for in the output and cannot be had.
     refused: Option<String>,
     /// Steps that failed and run again, and when.
@@ -179,6 +181,7 @@ impl<'a> Job<'a> {
             allowed: Vec::new(),
             ended: serde_json::Map::new(),
             lingering: Vec::new(),
+            said_bytes: 0,
             refused: None,
             values,
             timed_out: false,

@@ -69,12 +69,13 @@ pub fn secret_in(value: &Value, place: &str, values: &Values) -> Option<String> 
     }
 }
 
-pub fn fits(value: &impl serde::Serialize) -> Result<(), String> {
+/// The size of a value as JSON, if it fits into a frame.
+pub fn fits(value: &impl serde::Serialize) -> Result<usize, String> {
     let length = serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len());
     if length > MAX_FRAME_BYTES / 2 {
         return Err(format!("it is too large: {length} bytes as JSON, at most {}", MAX_FRAME_BYTES / 2));
     }
-    Ok(())
+    Ok(length)
 }
 
 #[cfg(test)]

@@ -241,6 +241,28 @@ fn garbage_silence_and_floods_hurt_nobody() {
 }
 
 #[test]
+fn what_a_job_says_of_outputs_has_a_bound() {
+    let job = script("echo ready; sleep 600 || true");
+    let mut runner = job.start();
+    runner.read_until_printed("ready");
+    let mut stream = UnixStream::connect(job.path(".reactorcide/socket")).expect("connects");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let said = json!({"action": "output", "values": {"again": "x".repeat(1 << 16)}});
+    for _ in 0..80 {
+        stream.write_all(format!("{said}\n").as_bytes()).expect("written");
+    }
+    stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    let answers: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(answers.len(), 80);
+    assert_eq!(answers[0], json!({"ok": true}));
+    assert_eq!(answers[79]["code"], "too_large", "{}", answers[79]);
+    runner.signal("-TERM");
+    assert_eq!(runner.finish().code, Some(143));
+}
+
+#[test]
 fn output_is_read_as_a_request_only_where_the_job_opted_in() {
     let text =
         r#"echo "${REACTORCIDE_TRIGGER_PREFIX:-::guess::}{\"jobs\": [{\"job_name\": \"a\"}]}"; echo shown"#;

@@ -1,3 +1,5 @@
+//! Each finding appears for the change that it is about, and for no other.
+
 #![allow(clippy::needless_pass_by_value, reason = "specs are written in place")]
 
 use serde_json::json;

@@ -69,6 +69,9 @@ impl Queries {
     }
 }
 
+/// The most that one attempt says of outputs and of what is next, in bytes.
+const MAX_SAID_BYTES: usize = 4 << 20;
+
 impl Job<'_> {
     /// Answers a request of the socket.
     pub(super) fn respond(&mut self, asked: Asked) {
@@ -181,7 +184,8 @@ impl Job<'_> {
                 Refusal::new(code, problem)
             })?;
         }
-        fits(&values).map_err(|problem| Refusal::new(Code::TooLarge, problem))?;
+        let bytes = fits(&values).map_err(|problem| Refusal::new(Code::TooLarge, problem))?;
+        self.may_say(bytes)?;
         if let Some(index) = index {
             let said = self.said.entry(index).or_default();
             said.extend(values.clone());
@@ -192,8 +196,19 @@ impl Job<'_> {
         Ok(json!({"ok": true}))
     }
 
+    /// Counts what a job says of outputs and of what is next: these frames are kept for a reader who is slow.
+    fn may_say(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.said_bytes + bytes > MAX_SAID_BYTES {
+            let reason = format!("a job says at most {MAX_SAID_BYTES} bytes of outputs and of what is next");
+            return Err(Refusal::new(Code::TooLarge, reason));
+        }
+        self.said_bytes += bytes;
+        Ok(())
+    }
+
     fn would_run(&mut self, next: Next) -> Result<Value, Refusal> {
-        fits(&next).map_err(|problem| Refusal::new(Code::TooLarge, problem))?;
+        let bytes = fits(&next).map_err(|problem| Refusal::new(Code::TooLarge, problem))?;
+        self.may_say(bytes)?;
         let reason = next.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let line = format!("next: {}{reason}", next.job);
         self.writer.say(None, &self.values.mask_str(&line));
