@@ -84,6 +84,7 @@ impl<'a> Transcript<'a> {
             // The width of a table's column follows from its widest duration.
             (r" *\b[0-9]+\.[0-9]s\b *", " [SECONDS] "),
             (r"(?m) +$", ""),
+            (r"reads up to [0-9]+", "reads up to [FORMAT]"),
             (r#""(at|started_at|ended_at)":( ?)[0-9]{13}"#, r#""$1":$2[TIME]"#),
             (r#""as_of": "[-0-9]{10}""#, r#""as_of": "[DATE]""#),
         ] {

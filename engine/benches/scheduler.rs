@@ -66,7 +66,7 @@ fn run(bencher: Bencher, needs: impl Fn(usize) -> Vec<usize>) {
                     }
                 }
             }
-            assert_eq!(state.status, RunStatus::Succeeded);
+            assert_eq!(state.status(), RunStatus::Succeeded);
             state
         });
 }

@@ -1,43 +1,66 @@
 //! What a worker knows of whoever hands out jobs: leases go one way, reports the other.
 //!
-//! The worker never sees a database. Locally the coordinator is a loop in the same process; on many machines it is a
-//! server behind HTTP; the worker cannot tell.
+//! The worker never sees a database. Locally the coordinator is in the same process; on many machines it is a server
+//! behind HTTP; the worker cannot tell.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
-use crate::protocol::frame::Frame;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::trigger::TriggerRequest;
-use crate::scheduler::{Assignment, AttemptResult, Millis};
+use crate::queue::Renewed;
+use crate::scheduler::{Assignment, AttemptResult};
 
-/// Hands out jobs and hears of them.
+/// Hands out jobs and hears of them. Each call may be made again when nobody knows whether it arrived.
 #[async_trait]
 pub trait Coordinator: Send + Sync {
-    /// Waits for work, and takes at most `max` attempts of it. `None`: there will be no more.
-    async fn lease(&self, max: usize) -> Option<Vec<Lease>>;
+    /// Takes at most `max` attempts, and waits for them no longer than `wait`.
+    async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError>;
 
-    /// Tells what happened with a lease, in order. A report on a lease that is over changes nothing and is an error.
-    /// It may wait for whoever reads it; what must not wait is not sent by it.
-    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), StaleLease>;
+    /// Keeps leases. Returns what became of each, as soon as one is to stop more urgently than the worker knows, or is
+    /// over, and after `wait` at the latest.
+    async fn renew(
+        &self,
+        known: &[(LeaseId, Urgency)],
+        wait: Duration,
+    ) -> Result<Vec<Renewed>, CoordinatorError>;
+
+    /// Tells what happened with a lease. Has it returned, it is known for good.
+    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), CoordinatorError>;
+
+    /// Hands over a piece of the log: whole lines, each a frame, and where the first begins in the log of the attempt.
+    /// Returns where the next piece begins. It may wait for whoever reads it.
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError>;
 
     /// Asks about the run, for the job that has the lease.
-    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, StaleLease>;
+    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError>;
+}
 
-    /// Waits until the attempt is to be stopped more urgently than `already`.
-    async fn stop_requested(&self, lease: &LeaseId, already: Urgency) -> Urgency;
+/// What comes of asking for work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Attempts to run; none, where there was nothing for so long.
+    Leases(Vec<Lease>),
+    /// There will be no more.
+    Closed,
 }
 
 /// A worker's claim on one attempt of one job.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
     /// Its identity.
     pub id: LeaseId,
     /// What to run.
     pub assignment: Assignment,
+    /// If nobody could be told for so long that the lease is kept, what runs under it must end.
+    pub stop_after: Duration,
 }
 
 /// Identifies a lease: an attempt of a node, and the token that fences it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseId {
     /// The run.
     pub run: String,
@@ -50,17 +73,13 @@ pub struct LeaseId {
 }
 
 /// What a worker tells of a lease.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The container was started.
-    Started {
-        /// When.
-        at: Millis,
-    },
+    Started,
     /// Something for people while the job does not run yet: an image is being pulled.
     Progress(String),
-    /// What the job printed, and its steps' ends.
-    Frames(Vec<Frame>),
     /// The job asks for more jobs. Sent before its end.
     Triggered {
         /// Counts the requests of one attempt from 0.
@@ -73,7 +92,8 @@ pub enum Report {
 }
 
 /// How urgently an attempt is to be stopped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Urgency {
     /// Not at all.
     #[default]
@@ -84,12 +104,34 @@ pub enum Urgency {
     AtOnce,
 }
 
-/// The lease is over: the attempt was given to somebody else, or has ended.
+/// Why a coordinator did not do what a worker wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the lease on attempt {attempt} of {node} is over")]
-pub struct StaleLease {
-    /// The node.
-    pub node: String,
-    /// The attempt.
-    pub attempt: u32,
+pub enum CoordinatorError {
+    /// The lease is over: the attempt was given to somebody else, or has ended. Nothing was changed.
+    #[error("the lease on attempt {attempt} of {node} is over")]
+    Stale {
+        /// The node.
+        node: String,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A piece of a log does not follow what is there.
+    #[error("the log goes on at byte {expected}")]
+    Gap {
+        /// Where it goes on.
+        expected: u64,
+    },
+    /// Nobody answered, or could: another try may help.
+    #[error("the coordinator cannot be reached: {0}")]
+    Unavailable(String),
+    /// The worker may not do that. Another try finds the same.
+    #[error("the coordinator refuses: {0}")]
+    Refused(String),
+}
+
+impl LeaseId {
+    /// The error that says that it is over.
+    pub fn stale(&self) -> CoordinatorError {
+        CoordinatorError::Stale { node: self.node.clone(), attempt: self.attempt }
+    }
 }

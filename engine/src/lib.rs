@@ -25,6 +25,7 @@ pub mod plan;
 pub mod policy;
 pub mod printable;
 pub mod provider;
+pub mod queue;
 pub mod read;
 pub mod reference;
 pub mod runs;

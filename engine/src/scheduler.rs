@@ -13,18 +13,21 @@ mod cancel;
 mod event;
 mod finish;
 mod node;
+mod nodes;
 mod question;
+mod stored;
 mod trigger;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use assignment::{Assignment, assignment};
 pub use event::*;
 pub use node::{Node, Origin, Row};
+use nodes::{Links, Nodes};
 pub use question::answer;
+pub use stored::{Changes, Damaged, Definition, Head, Stored};
 
 use crate::workflow::Workflow;
 
@@ -58,7 +61,7 @@ pub struct Selection {
 }
 
 /// All there is to know about a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct RunState {
     /// The run's id.
     pub id: String,
@@ -66,15 +69,12 @@ pub struct RunState {
     pub workflow: Workflow,
     /// The event that started it.
     pub event: Value,
-    /// The run's variables.
-    pub vars: BTreeMap<String, Value>,
-    /// Who gave a variable its value during the run.
-    vars_by: BTreeMap<String, NodeName>,
     /// The run's inputs.
     pub inputs: BTreeMap<String, Value>,
-    /// Where it is on its way.
-    pub status: RunStatus,
-    nodes: Vec<Node>,
+    head: Head,
+    head_changed: bool,
+    nodes: Nodes,
+    links: Vec<Links>,
     by_name: BTreeMap<NodeName, usize>,
     /// Nodes that have not ended.
     open: usize,
@@ -82,8 +82,14 @@ pub struct RunState {
     active: usize,
     /// Nodes that wait for a name that no node has yet.
     expecting: BTreeMap<NodeName, Vec<usize>>,
-    cancelled: Option<String>,
-    begun: bool,
+}
+
+/// What can be counted anew is nothing that two runs differ in, nor is what of them was stored.
+impl PartialEq for RunState {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.head, &self.nodes) == (&other.id, &other.head, &other.nodes)
+            && (&self.event, &self.inputs, &self.workflow) == (&other.event, &other.inputs, &other.workflow)
+    }
 }
 
 impl RunState {
@@ -92,20 +98,25 @@ impl RunState {
         let NewRun { id, workflow, event, vars, inputs, selection } = new;
         let mut all_vars = workflow.vars.clone();
         all_vars.extend(vars);
+        let head = Head {
+            status: RunStatus::Running,
+            vars: all_vars,
+            vars_by: BTreeMap::new(),
+            cancelled: None,
+            begun: false,
+        };
         let mut state = Self {
             id,
             event,
-            vars: all_vars,
-            vars_by: BTreeMap::new(),
             inputs,
-            status: RunStatus::Running,
-            nodes: Vec::new(),
+            head,
+            head_changed: true,
+            nodes: Nodes::default(),
+            links: Vec::new(),
             by_name: BTreeMap::new(),
             open: 0,
             active: 0,
             expecting: BTreeMap::new(),
-            cancelled: None,
-            begun: false,
             workflow,
         };
         let selected = selected(&state.workflow, selection.as_ref());
@@ -123,9 +134,19 @@ impl RunState {
         state
     }
 
+    /// Where it is on its way.
+    pub fn status(&self) -> RunStatus {
+        self.head.status
+    }
+
+    /// Its variables now.
+    pub fn vars(&self) -> &BTreeMap<String, Value> {
+        &self.head.vars
+    }
+
     /// The nodes in the order in which they came to be.
     pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+        self.nodes.as_slice()
     }
 
     /// A node by its name.
@@ -140,15 +161,20 @@ impl RunState {
 
     /// Why it was cancelled, where it was.
     pub fn cancelled(&self) -> Option<&str> {
-        self.cancelled.as_deref()
+        self.head.cancelled.as_deref()
+    }
+
+    /// The run as a whole, to change it.
+    fn head(&mut self) -> &mut Head {
+        self.head_changed = true;
+        &mut self.head
     }
 
     fn add(&mut self, node: Node) -> usize {
-        let index = self.nodes.len();
-        self.by_name.insert(node.name.clone(), index);
-        self.nodes.push(node);
+        self.by_name.insert(node.name.clone(), self.nodes.len());
+        self.links.push(Links::default());
         self.open += 1;
-        index
+        self.nodes.push(node)
     }
 
     /// Counts what a node waits for, and makes what it waits for know of it.
@@ -158,16 +184,21 @@ impl RunState {
             match self.by_name.get(&dependency).copied() {
                 Some(on) if self.nodes[on].status.is_terminal() => {}
                 Some(on) => {
-                    self.nodes[on].dependents.push(index);
-                    self.nodes[index].open += 1;
+                    self.links[on].dependents.push(index);
+                    self.links[index].open += 1;
                 }
                 None => {
                     self.expecting.entry(dependency).or_default().push(index);
-                    self.nodes[index].open += 1;
+                    self.links[index].open += 1;
                 }
             }
         }
     }
+}
+
+/// Whether a node waits for others. The parts of a group do not: the group did.
+fn is_linked(node: &Node) -> bool {
+    node.status == NodeStatus::Waiting && node.group.is_none()
 }
 
 /// The jobs to run, in order of their names.
@@ -190,7 +221,7 @@ fn selected(workflow: &Workflow, selection: Option<&Selection>) -> Vec<String> {
 /// over, a node that ended) change nothing.
 pub fn step(state: &mut RunState, event: Event, now: Millis) -> Vec<Command> {
     let mut work = Work { commands: Vec::new(), ended: VecDeque::new(), ready: VecDeque::new(), now };
-    if state.status == RunStatus::Running {
+    if state.head.status == RunStatus::Running {
         match event {
             Event::Begin => begin(state, &mut work),
             Event::AttemptStarted { node, attempt } => finish::started(state, &mut work, &node, attempt),
@@ -201,7 +232,8 @@ pub fn step(state: &mut RunState, event: Event, now: Millis) -> Vec<Command> {
                 trigger::triggered(state, &mut work, &node, attempt, ordinal, &request);
             }
             Event::Cancel { reason, force } => cancel::cancel(state, &mut work, &reason, force),
-            Event::Tick => {}
+            Event::Abandon { reason } => cancel::abandon(state, &mut work, &reason),
+            Event::Stop { node, reason, force } => cancel::stop(state, &mut work, &node, &reason, force),
         }
         settle(state, &mut work);
     }
@@ -231,16 +263,16 @@ impl Work {
 }
 
 fn begin(state: &mut RunState, work: &mut Work) {
-    if state.begun {
+    if state.head.begun {
         return;
     }
-    state.begun = true;
-    work.ready.extend((0..state.nodes.len()).filter(|index| state.nodes[*index].open == 0));
+    state.head().begun = true;
+    work.ready.extend((0..state.nodes.len()).filter(|index| state.links[*index].open == 0));
 }
 
 /// Follows every consequence until there is none left: without recursion, each edge once.
 fn settle(state: &mut RunState, work: &mut Work) {
-    if !state.begun {
+    if !state.head.begun {
         return;
     }
     loop {

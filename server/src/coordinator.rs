@@ -1,205 +1,281 @@
-//! The coordinator of workers in the same process: a queue in memory, and a channel to the run's loop.
+//! What workers are told and tell: leases from the queue, with what to run under them, and what came of it.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use reactorcide_engine::coordinator::{Coordinator, Lease, LeaseId, Report, StaleLease, Urgency};
-use reactorcide_engine::protocol::frame::Frame;
+use reactorcide_engine::config::FailureReason;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, LeaseId, Report, Urgency, Work};
 use reactorcide_engine::protocol::query::{Answer, Query};
-use reactorcide_engine::scheduler::{Assignment, Event, Millis, NodeName};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Duration, Instant};
+use reactorcide_engine::queue::{Claim, Claimant, Renewed};
+use reactorcide_engine::scheduler::{self, Assignment, AttemptResult, Event, Millis, NodeStatus, assignment};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep_until};
 
-/// What a worker says that is for people alone.
-#[derive(Debug)]
-pub(crate) enum Talk {
-    Progress(NodeName, String),
-    Frames(NodeName, u32, Vec<Frame>),
+use crate::conductor::{ConductError, Conductor, Notice, now};
+
+/// How long leases hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// A worker that has not been able to keep a lease for so long ends what runs under it.
+    pub stop_after: Duration,
+    /// A lease that nobody kept for so long is lost, and the attempt may go to another worker. Longer than `stop_after` and
+    /// every job's grace time together, so that nothing runs twice.
+    pub lost_after: Duration,
 }
 
-/// A job's question about its run.
-#[derive(Debug)]
-pub(crate) struct Question {
-    pub node: NodeName,
-    pub query: Query,
-    pub answer: oneshot::Sender<Answer>,
-}
-
-/// Hands out the attempts of runs in this process.
-#[derive(Debug)]
-pub struct LocalCoordinator {
-    state: Mutex<State>,
-    changed: Notify,
-    events: mpsc::UnboundedSender<Event>,
-    questions: mpsc::UnboundedSender<Question>,
-    /// Bounded: who prints slowly makes the log's follower wait, and nobody else.
-    talk: mpsc::Sender<Talk>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Queued>,
-    leases: HashMap<(NodeName, u32), Held>,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Queued {
-    assignment: Assignment,
-    due: Instant,
-}
-
-#[derive(Debug)]
-struct Held {
-    token: String,
-    urgency: watch::Sender<Urgency>,
-}
-
-impl LocalCoordinator {
-    pub(crate) fn new(
-        events: mpsc::UnboundedSender<Event>,
-        questions: mpsc::UnboundedSender<Question>,
-        talk: mpsc::Sender<Talk>,
-    ) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), events, questions, talk }
-    }
-
-    pub(crate) fn enqueue(&self, assignment: Assignment, not_before: Option<Millis>, now: Millis) {
-        let wait = not_before.map_or(0, |at| u64::try_from(at - now).unwrap_or(0));
-        let due = Instant::now() + Duration::from_millis(wait);
-        self.state().queue.push_back(Queued { assignment, due });
-        self.changed.notify_waiters();
-    }
-
-    /// Stops an attempt that a worker has, or takes one back that none has yet.
-    pub(crate) fn stop(&self, node: &str, attempt: u32, urgency: Urgency) {
-        let mut state = self.state();
-        state.queue.retain(|queued| queued.assignment.node != node || queued.assignment.attempt != attempt);
-        if let Some(held) = state.leases.get(&(node.to_owned(), attempt)) {
-            held.urgency.send_if_modified(|now| {
-                let more = urgency > *now;
-                *now = (*now).max(urgency);
-                more
-            });
-        }
-    }
-
-    /// There will be no more work.
-    pub(crate) fn close(&self) {
-        self.state().closed = true;
-        self.changed.notify_waiters();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is due now; else when something will be.
-    fn take(&self, max: usize) -> Taken {
-        let mut state = self.state();
-        if state.closed {
-            return Taken::Closed;
-        }
-        let now = Instant::now();
-        let mut leases = Vec::new();
-        let mut index = 0;
-        while index < state.queue.len() && leases.len() < max {
-            if state.queue[index].due > now {
-                index += 1;
-                continue;
-            }
-            let Some(Queued { assignment, .. }) = state.queue.remove(index) else { break };
-            let id = LeaseId {
-                run: assignment.run.clone(),
-                node: assignment.node.clone(),
-                attempt: assignment.attempt,
-                token: uuid::Uuid::now_v7().to_string(),
-            };
-            let held = Held { token: id.token.clone(), urgency: watch::Sender::new(Urgency::None) };
-            state.leases.insert((id.node.clone(), id.attempt), held);
-            leases.push(Lease { id, assignment });
-        }
-        if leases.is_empty() {
-            Taken::Wait(state.queue.iter().map(|queued| queued.due).min())
-        } else {
-            Taken::Leases(leases)
-        }
-    }
-
-    fn check(&self, lease: &LeaseId) -> Result<(), StaleLease> {
-        let state = self.state();
-        let held = state.leases.get(&(lease.node.clone(), lease.attempt));
-        match held {
-            Some(held) if held.token == lease.token => Ok(()),
-            _ => Err(StaleLease { node: lease.node.clone(), attempt: lease.attempt }),
-        }
+impl Default for Terms {
+    fn default() -> Self {
+        Self { stop_after: Duration::from_secs(300), lost_after: Duration::from_secs(420) }
     }
 }
 
-enum Taken {
-    Leases(Vec<Lease>),
-    Wait(Option<Instant>),
+/// Where logs go, and what workers say to people.
+#[async_trait]
+pub trait Audience: Send + Sync {
+    /// Takes a piece of an attempt's log; see [`Coordinator::log`].
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError>;
+    /// Something for people while a job does not run yet.
+    async fn progress(&self, lease: &LeaseId, text: String);
+}
+
+/// The coordinator of one worker.
+pub struct Desk {
+    conductor: Conductor,
+    audience: Arc<dyn Audience>,
+    claimant: Claimant,
+    terms: Terms,
+    mode: watch::Sender<Mode>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Open,
     Closed,
+    Abandoned,
+}
+
+impl Desk {
+    /// For a worker.
+    pub fn new(conductor: Conductor, audience: Arc<dyn Audience>, claimant: Claimant, terms: Terms) -> Self {
+        Self { conductor, audience, claimant, terms, mode: watch::Sender::new(Mode::Open) }
+    }
+
+    /// There will be no more work for this worker.
+    pub fn close(&self) {
+        self.mode.send_if_modified(|mode| {
+            let was_open = *mode == Mode::Open;
+            *mode = if was_open { Mode::Closed } else { *mode };
+            was_open
+        });
+    }
+
+    /// Nothing more can be decided: whatever runs must end, and nobody wants to know of it.
+    pub fn abandon(&self) {
+        self.mode.send_replace(Mode::Abandoned);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        *self.mode.borrow() == Mode::Abandoned
+    }
+
+    /// Takes what is due now.
+    async fn take(&self, max: usize) -> Result<Vec<Lease>, CoordinatorError> {
+        let now = now();
+        let claim = Claim {
+            claimant: self.claimant.clone(),
+            max,
+            now,
+            expires_at: now.saturating_add(millis(self.terms.lost_after)),
+            token: uuid::Uuid::now_v7().to_string(),
+        };
+        let claimed = self.conductor.queue.claim(&claim).await.map_err(unavailable)?;
+        let mut leases = Vec::with_capacity(claimed.len());
+        for claimed in claimed {
+            if let Some(assignment) = self.assignment(&claimed.lease).await? {
+                leases.push(Lease { id: claimed.lease, assignment, stop_after: self.terms.stop_after });
+            }
+        }
+        Ok(leases)
+    }
+
+    /// What runs under a lease. Nothing where the run wants it no more; then the lease is over as well.
+    async fn assignment(&self, lease: &LeaseId) -> Result<Option<Assignment>, CoordinatorError> {
+        let (node, attempt) = (lease.node.clone(), lease.attempt);
+        let found = self.conductor.look(&lease.run, true, move |known| {
+            let wanted = known.state.node(&node).is_some_and(|node| {
+                node.attempt == attempt && matches!(node.status, NodeStatus::Queued | NodeStatus::Running)
+            });
+            wanted.then(|| assignment(&known.state, &node, now())).flatten()
+        });
+        let (failure, message) = match found.await {
+            Ok(Some(Ok(assignment))) => return Ok(Some(assignment)),
+            Ok(Some(Err(message))) => (FailureReason::Config, message),
+            Ok(None) => (FailureReason::Cancelled, "it is wanted no more".to_owned()),
+            Err(ConductError::Damaged(message)) => (FailureReason::Config, message),
+            Err(error) => return Err(refused(error, lease)),
+        };
+        let result = AttemptResult {
+            failure: Some(failure),
+            exit_code: None,
+            message: Some(message),
+            outputs: BTreeMap::new(),
+            started: false,
+            permanent: true,
+        };
+        let event = Event::AttemptFinished { node: lease.node.clone(), attempt, result };
+        match self.conductor.report(lease, event).await {
+            Ok(()) | Err(ConductError::Stale(_)) => Ok(None),
+            Err(error) => Err(refused(error, lease)),
+        }
+    }
+
+    async fn kept(&self, known: &[(LeaseId, Urgency)]) -> Result<Vec<Renewed>, CoordinatorError> {
+        let leases: Vec<LeaseId> = known.iter().map(|(lease, _)| lease.clone()).collect();
+        let now = now();
+        let expires_at = now.saturating_add(millis(self.terms.lost_after));
+        self.conductor.queue.renew(&leases, now, expires_at).await.map_err(unavailable)
+    }
 }
 
 #[async_trait]
-impl Coordinator for LocalCoordinator {
-    async fn lease(&self, max: usize) -> Option<Vec<Lease>> {
+impl Coordinator for Desk {
+    async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError> {
+        let deadline = Instant::now() + wait;
+        let queued = self.conductor.queued();
+        let mut mode = self.mode.subscribe();
         loop {
-            // Registered before looking, so that no change is missed between the look and the wait.
-            let changed = self.changed.notified();
+            // Registered before looking, so that nothing is missed between the look and the wait.
+            let changed = queued.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self.take(max) {
-                Taken::Leases(leases) => return Some(leases),
-                Taken::Closed => return None,
-                Taken::Wait(None) => changed.await,
-                Taken::Wait(Some(due)) => {
-                    tokio::select! {
-                        () = changed => {}
-                        () = tokio::time::sleep_until(due) => {}
-                    }
-                }
+            if *mode.borrow_and_update() != Mode::Open {
+                return Ok(Work::Closed);
+            }
+            let leases = self.take(max).await?;
+            if !leases.is_empty() || Instant::now() >= deadline {
+                return Ok(Work::Leases(leases));
+            }
+            let now = now();
+            let due = self.conductor.queue.next_due(now).await.map_err(unavailable)?;
+            let due = due.map(|at| Instant::now() + Duration::from_millis((at - now).unsigned_abs()));
+            tokio::select! {
+                () = changed => {}
+                _ = mode.changed() => {}
+                () = sleep_until(due.map_or(deadline, |due| due.min(deadline))) => {}
             }
         }
     }
 
-    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), StaleLease> {
-        self.check(lease)?;
+    async fn renew(
+        &self,
+        known: &[(LeaseId, Urgency)],
+        wait: Duration,
+    ) -> Result<Vec<Renewed>, CoordinatorError> {
+        let deadline = Instant::now() + wait;
+        let mut notices = self.conductor.notices();
+        let mut mode = self.mode.subscribe();
+        loop {
+            if *mode.borrow_and_update() == Mode::Abandoned {
+                let over = |(lease, _): &(LeaseId, Urgency)| Renewed {
+                    lease: lease.clone(),
+                    stands: false,
+                    stop: Urgency::AtOnce,
+                };
+                return Ok(known.iter().map(over).collect());
+            }
+            let renewed = self.kept(known).await?;
+            let is_news = |((_, urgency), renewed): (&(LeaseId, Urgency), &Renewed)| {
+                !renewed.stands || renewed.stop > *urgency
+            };
+            if known.iter().zip(&renewed).any(is_news) || Instant::now() >= deadline {
+                return Ok(renewed);
+            }
+            tokio::select! {
+                () = news(&mut notices, known) => {}
+                _ = mode.changed() => {}
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), CoordinatorError> {
+        if self.is_abandoned() {
+            return Err(lease.stale());
+        }
         let (node, attempt) = (lease.node.clone(), lease.attempt);
-        // The loop outlives its workers, so a closed channel means that nobody wants to know any more.
-        match report {
-            Report::Started { .. } => drop(self.events.send(Event::AttemptStarted { node, attempt })),
-            Report::Triggered { ordinal, request } => {
-                drop(self.events.send(Event::Triggered { node, attempt, ordinal, request }));
+        let event = match report {
+            Report::Started => Event::AttemptStarted { node, attempt },
+            Report::Triggered { ordinal, request } => Event::Triggered { node, attempt, ordinal, request },
+            Report::Finished(result) => Event::AttemptFinished { node, attempt, result },
+            Report::Progress(text) => {
+                self.audience.progress(lease, text).await;
+                return Ok(());
             }
-            Report::Finished(result) => {
-                self.state().leases.remove(&(node.clone(), attempt));
-                drop(self.events.send(Event::AttemptFinished { node, attempt, result }));
-            }
-            Report::Progress(text) => drop(self.talk.send(Talk::Progress(node, text)).await),
-            Report::Frames(frames) => drop(self.talk.send(Talk::Frames(node, attempt, frames)).await),
-        }
-        Ok(())
+        };
+        self.conductor.report(lease, event).await.map_err(|error| refused(error, lease))
     }
 
-    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, StaleLease> {
-        self.check(lease)?;
-        let (answer, answered) = oneshot::channel();
-        let _ = self.questions.send(Question { node: lease.node.clone(), query, answer });
-        let gone = || Answer::Unavailable { reason: "the run is ending".to_owned() };
-        Ok(answered.await.unwrap_or_else(|_| gone()))
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        self.audience.log(lease, offset, lines).await
     }
 
-    async fn stop_requested(&self, lease: &LeaseId, already: Urgency) -> Urgency {
-        let key = (lease.node.clone(), lease.attempt);
-        let urgency = self.state().leases.get(&key).map(|held| held.urgency.subscribe());
-        let Some(mut urgency) = urgency else { return std::future::pending().await };
-        let more = urgency.wait_for(|now| *now > already).await.map(|now| *now);
-        match more {
-            Ok(more) => more,
-            Err(_) => std::future::pending().await,
+    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
+        answer(&self.conductor, lease, query).await.map_err(|error| refused(error, lease))
+    }
+}
+
+/// Waits until something may have been decided that a worker with these leases must know.
+async fn news(notices: &mut broadcast::Receiver<Notice>, known: &[(LeaseId, Urgency)]) {
+    loop {
+        match notices.recv().await {
+            Ok(notice) if !notice.stops => {}
+            Ok(notice) if known.iter().any(|(lease, _)| notice.is_about(&lease.run)) => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
         }
+    }
+}
+
+/// Answers a job's question: from its run, and what is remembered of others.
+pub(crate) async fn answer(
+    conductor: &Conductor,
+    lease: &LeaseId,
+    query: Query,
+) -> Result<Answer, ConductError> {
+    let (node, asked) = (lease.node.clone(), query.clone());
+    let (mut said, project) = conductor
+        .look(&lease.run, true, move |known| {
+            let project = known.state.workflow.address.project.clone();
+            (scheduler::answer(&known.state, &node, &asked), project)
+        })
+        .await?;
+    if let (Answer::Job(state), Query::Job { name }) = (&mut said, &query) {
+        match conductor.runs.active(project.as_deref(), name).await {
+            Ok(active) => state.elsewhere = active.into_iter().filter(|one| one.run != lease.run).collect(),
+            Err(error) => tracing::warn!(%error, "other runs could not be looked at"),
+        }
+        state.running |= !state.elsewhere.is_empty();
+    }
+    Ok(said)
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+fn unavailable(error: impl std::error::Error) -> CoordinatorError {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    CoordinatorError::Unavailable(format!("{error}{cause}"))
+}
+
+fn refused(error: ConductError, lease: &LeaseId) -> CoordinatorError {
+    match error {
+        ConductError::Stale(_) | ConductError::NoRun(_) => lease.stale(),
+        ConductError::Damaged(message) => CoordinatorError::Refused(message),
+        error => unavailable(error),
     }
 }

@@ -1,10 +1,15 @@
-//! Carries out what the scheduler decides: the loop that owns a run, and the coordinator that workers talk to.
+//! Carries out what the scheduler decides: the loop that decides on runs, what workers talk to, and what commits owe to
+//! the outside.
 
+mod conductor;
 mod coordinator;
 pub mod holder;
+mod local;
+mod reaper;
 mod reconcile;
-mod run_loop;
 
-pub use coordinator::LocalCoordinator;
+pub use conductor::{ConductError, Conductor, Notice, Start, Started};
+pub use coordinator::{Audience, Desk, Terms};
+pub use local::{Happening, Local, RunEnd, RunError, end_gone, run};
+pub use reaper::reap;
 pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
-pub use run_loop::{Happening, RunEnd, RunError, run};

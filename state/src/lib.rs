@@ -10,6 +10,7 @@ mod error;
 mod migrations;
 mod outside;
 mod postgres;
+mod queue;
 mod runs;
 mod state;
 mod store;

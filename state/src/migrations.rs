@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 4] = [
+const ALL: [(i64, &str, &str, &str); 5] = [
     (
         1,
         "resources",
@@ -31,6 +31,12 @@ const ALL: [(i64, &str, &str, &str); 4] = [
         "compaction",
         include_str!("../migrations/sqlite/0004_compaction.sql"),
         include_str!("../migrations/postgres/0004_compaction.sql"),
+    ),
+    (
+        5,
+        "queue",
+        include_str!("../migrations/sqlite/0005_queue.sql"),
+        include_str!("../migrations/postgres/0005_queue.sql"),
     ),
 ];
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reactorcide_engine::outside::Ledger;
-use reactorcide_engine::runs::RunStore;
+use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::store::{Lineage, Store, StoreError};
 
 use crate::database::{Database, Options};
@@ -100,6 +100,14 @@ impl State {
 
     /// What was run.
     pub fn runs(&self) -> Arc<dyn RunStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteRuns::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresRuns::new(database.clone())),
+        }
+    }
+
+    /// What waits to be run, and who has it.
+    pub fn queue(&self) -> Arc<dyn Queue> {
         match self {
             Self::Sqlite(database) => Arc::new(SqliteRuns::new(database.clone())),
             Self::Postgres(database) => Arc::new(PostgresRuns::new(database.clone())),

@@ -121,4 +121,16 @@ macro_rules! runs_over_all {
     )*};
 }
 
-runs_over_all!(what_is_remembered_is_read_back, who_runs_a_job_is_found);
+runs_over_all!(
+    what_is_accepted_is_read_back,
+    a_delivery_makes_one_run,
+    who_is_overtaken_writes_nothing,
+    a_lease_is_kept_or_lost,
+    time_without_anybody_does_not_count,
+    the_order_is_fair,
+    workers_get_what_they_are_for,
+    a_group_has_its_places,
+    what_a_worker_has_is_not_over_before_it_says_so,
+    who_runs_a_job_is_found,
+    a_large_run_goes_through,
+);

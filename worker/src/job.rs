@@ -12,20 +12,21 @@ use futures_util::StreamExt;
 use reactorcide_engine::config::{FailureReason, RunnerMode};
 use reactorcide_engine::coordinator::{Lease, LeaseId, Report, Urgency};
 use reactorcide_engine::protocol::mask::Values;
-use reactorcide_engine::protocol::query::{Answer, Message, Query};
+use reactorcide_engine::protocol::query::{Message, Query};
 use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{
     Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::follow::follow;
-use crate::outcome::{Observed, Stopped, conclude};
+use crate::keeper::{Keeper, Order};
+use crate::outcome::{NOT_KEPT, Observed, Stopped, conclude};
 use crate::pump::{Pump, Wanted};
-use crate::spool::spool;
+use crate::spool::{SpoolReader, spool};
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
 use crate::workspace::{Workspace, beside};
@@ -51,7 +52,7 @@ pub async fn run(worker: &Worker, lease: Lease) {
             failed(FailureReason::Provider, format!("the worker broke off: {error}"))
         }
     };
-    if worker.coordinator.report(&id, Report::Finished(result)).await.is_err() {
+    if worker.keeper.report(&id, Report::Finished(result)).await.is_err() {
         tracing::warn!(job.name = id.node, attempt = id.attempt, "nobody waits for this attempt any more");
     }
 }
@@ -104,9 +105,11 @@ impl Attempt {
     async fn run(self, assignment: Assignment) -> AttemptResult {
         let prepared = tokio::select! {
             prepared = self.prepare(&assignment) => prepared,
-            _ = self.worker.coordinator.stop_requested(&self.lease, Urgency::None) => {
-                Err(failed(FailureReason::Cancelled, "it was cancelled before it started".to_owned()))
-            }
+            order = self.worker.keeper.ordered(&self.lease, Order::default()) => Err(if order.not_kept {
+                failed(FailureReason::LostWorker, NOT_KEPT.to_owned())
+            } else {
+                failed(FailureReason::Cancelled, "it was cancelled before it started".to_owned())
+            })
         };
         let result = match prepared {
             Ok(prepared) => {
@@ -148,9 +151,10 @@ impl Attempt {
         } else {
             Pump::framed(attempt, writer)
         };
+        let (begun, has_begun) = oneshot::channel();
         let following =
-            tokio::spawn(follow(reader, Arc::clone(&self.worker.coordinator), self.lease.clone()));
-        if let Err(error) = self.drive(assignment, prepared, &mut pump, &mut observed).await {
+            tokio::spawn(tell(reader, has_begun, Arc::clone(&self.worker.keeper), self.lease.clone()));
+        if let Err(error) = self.drive(assignment, prepared, begun, &mut pump, &mut observed).await {
             observed.error = Some(error);
         }
         (observed.outputs, observed.result) = pump.finish();
@@ -163,6 +167,7 @@ impl Attempt {
         &self,
         assignment: &Assignment,
         prepared: Prepared,
+        begun: oneshot::Sender<()>,
         pump: &mut Pump,
         observed: &mut Observed,
     ) -> Result<(), ProviderError> {
@@ -180,14 +185,13 @@ impl Attempt {
             return Err(error);
         }
         observed.started = true;
-        let at = assignment.at;
-        let _ = self.worker.coordinator.report(&self.lease, Report::Started { at }).await;
         if let Some(input) = &mut attached.input {
             let mut line = serde_json::to_vec(&prepared.spec).unwrap_or_default();
             line.push(b'\n');
             // A runner that died before it read its spec is seen by its exit.
             let _ = input.write_all(&line).await;
         }
+        let _ = begun.send(());
         let exit =
             self.watch(assignment, &prepared.workspace, &container, attached, exit, pump, observed).await?;
         observed.exit = Some(exit);
@@ -215,7 +219,7 @@ impl Attempt {
         let disk_limit = job.resources.and_then(|resources| resources.disk);
         let mut disk = tokio::time::interval(DISK_INTERVAL);
         disk.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut urgency = Urgency::None;
+        let mut order = Order::default();
         let mut ordinal = 0;
         let mut connected = true;
         let (answers, mut answered) = mpsc::unbounded_channel();
@@ -241,14 +245,15 @@ impl Attempt {
                     }
                 }
                 ended = &mut exit => break ended,
-                wanted = self.worker.coordinator.stop_requested(&self.lease, urgency) => {
-                    urgency = wanted;
-                    let grace = match wanted {
+                wanted = self.worker.keeper.ordered(&self.lease, order) => {
+                    order = wanted;
+                    let grace = match wanted.urgency {
                         Urgency::AtOnce => Duration::ZERO,
                         // The runner kills after the grace time; the engine does where the runner cannot.
                         _ => if bare { grace } else { grace + MARGIN },
                     };
-                    stop(Stopped::Cancelled, grace, observed);
+                    let why = if wanted.not_kept { Stopped::NotKept } else { Stopped::Cancelled };
+                    stop(why, grace, observed);
                 }
                 () = sleep_until(deadline), if observed.stopped.is_none() => {
                     stop(Stopped::Timeout, if bare { grace } else { Duration::ZERO }, observed);
@@ -297,7 +302,7 @@ impl Attempt {
                 Wanted::Jobs(request) => {
                     let report = Report::Triggered { ordinal: *ordinal, request };
                     *ordinal += 1;
-                    let _ = self.worker.coordinator.report(&self.lease, report).await;
+                    let _ = self.worker.keeper.report(&self.lease, report).await;
                 }
                 Wanted::Answer(id, query) => self.ask(id, query, answers.clone()),
             }
@@ -306,10 +311,9 @@ impl Attempt {
 
     /// Asks, beside everything else: the log does not wait for the answer.
     fn ask(&self, id: u64, query: Query, answers: mpsc::UnboundedSender<Vec<u8>>) {
-        let (coordinator, lease) = (Arc::clone(&self.worker.coordinator), self.lease.clone());
+        let (keeper, lease) = (Arc::clone(&self.worker.keeper), self.lease.clone());
         tokio::spawn(async move {
-            let answer = coordinator.ask(&lease, query).await;
-            let answer = answer.unwrap_or_else(|stale| Answer::Unavailable { reason: stale.to_string() });
+            let answer = keeper.ask(&lease, query).await;
             let mut line = serde_json::to_vec(&Message::Answer { id, answer }).unwrap_or_default();
             line.push(b'\n');
             let _ = answers.send(line);
@@ -339,6 +343,14 @@ impl Attempt {
         );
         inside.unwrap_or(0) + outside.unwrap_or(0)
     }
+}
+
+/// Says that an attempt has begun, and then what it prints. The job waits for neither.
+async fn tell(reader: SpoolReader, begun: oneshot::Receiver<()>, keeper: Arc<Keeper>, lease: LeaseId) {
+    if begun.await.is_ok() {
+        let _ = keeper.report(&lease, Report::Started).await;
+    }
+    follow(reader, keeper, lease).await;
 }
 
 /// Waits for a container's end from before it starts, so that no end is missed.

@@ -3,6 +3,7 @@
 mod container;
 mod follow;
 mod job;
+mod keeper;
 mod outcome;
 mod pump;
 mod source;
@@ -13,6 +14,7 @@ mod worker;
 mod workspace;
 
 pub use container::{RUNNER_PATH, container_spec};
+pub use keeper::{Keeper, Order};
 pub use outcome::{Observed, conclude};
 pub use source::{Context as SourceContext, CopyError, Limits as SourceLimits, SourceError, copy_tree};
 pub use spec::{Secrets, credentials_wanted, job_spec, secrets_wanted};

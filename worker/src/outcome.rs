@@ -31,11 +31,16 @@ pub struct Observed {
     pub memory: Option<String>,
 }
 
+/// What is said of an attempt whose lease could not be kept.
+pub const NOT_KEPT: &str = "its worker could not reach the coordinator for too long, and ended it";
+
 /// Why we stopped an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopped {
     /// Somebody wanted it.
     Cancelled,
+    /// Its lease could not be kept: somebody else may have it by now.
+    NotKept,
     /// It took too long.
     Timeout,
     /// It used more disk than it may: so much, of so much.
@@ -70,6 +75,7 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
     }
     match &observed.stopped {
         Some(Stopped::Cancelled) => return failed(FailureReason::Cancelled, "it was cancelled".to_owned()),
+        Some(Stopped::NotKept) => return failed(FailureReason::LostWorker, NOT_KEPT.to_owned()),
         Some(Stopped::Timeout) => return failed(FailureReason::Timeout, timeout_words(observed)),
         Some(Stopped::Disk(used, limit)) => {
             return failed(FailureReason::NoSpace, format!("it used {used} of disk, more than {limit}"));
@@ -185,6 +191,7 @@ mod tests {
         for (stopped, reason) in [
             (Stopped::Cancelled, FailureReason::Cancelled),
             (Stopped::Timeout, FailureReason::Timeout),
+            (Stopped::NotKept, FailureReason::LostWorker),
             (Stopped::Disk("2Gi".into(), "1Gi".into()), FailureReason::NoSpace),
         ] {
             let result = said(JobOutcome::Cancelled, 143);

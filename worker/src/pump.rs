@@ -197,8 +197,9 @@ mod tests {
 
     async fn text(mut reader: SpoolReader) -> String {
         let mut text = Vec::new();
-        while let Some(frames) = reader.next().await {
-            for frame in frames {
+        while let Some((offset, lines)) = reader.next().await {
+            reader.go_on_at(offset + lines.len() as u64);
+            for frame in lines.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()) {
                 if let Body::Log { data, .. } = frame.body {
                     text.extend_from_slice(&data.bytes());
                 }

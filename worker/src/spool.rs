@@ -1,7 +1,8 @@
 //! What a job printed, on disk between the pump that must never wait and whoever reads it slowly.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +35,6 @@ pub struct SpoolReader {
     file: File,
     extent: watch::Receiver<Extent>,
     offset: u64,
-    partial: Vec<u8>,
 }
 
 /// Makes a spool. Beyond `cap` bytes frames are dropped, and a gap says how many bytes.
@@ -47,13 +47,7 @@ pub fn spool(path: &Path, cap: u64) -> io::Result<(SpoolWriter, SpoolReader)> {
     let receiver = extent.subscribe();
     Ok((
         SpoolWriter { file, extent, cap, dropped: 0 },
-        SpoolReader {
-            path: path.to_owned(),
-            file: File::open(path)?,
-            extent: receiver,
-            offset: 0,
-            partial: Vec::new(),
-        },
+        SpoolReader { path: path.to_owned(), file: File::open(path)?, extent: receiver, offset: 0 },
     ))
 }
 
@@ -96,16 +90,13 @@ impl Drop for SpoolWriter {
 }
 
 impl SpoolReader {
-    /// The next frames, as soon as there are some; `None` at the end.
-    pub async fn next(&mut self) -> Option<Vec<Frame>> {
+    /// The next whole lines and where they begin, as soon as there are some; `None` at the end. The same again, until
+    /// [`SpoolReader::go_on_at`] says that somebody has them.
+    pub async fn next(&mut self) -> Option<(u64, Vec<u8>)> {
         loop {
             let extent = *self.extent.borrow_and_update();
             if extent.bytes > self.offset {
-                let frames = self.read(extent.bytes)?;
-                if !frames.is_empty() {
-                    return Some(frames);
-                }
-                continue;
+                return Some((self.offset, self.read(extent.bytes)?));
             }
             if extent.closed {
                 return None;
@@ -116,16 +107,27 @@ impl SpoolReader {
         }
     }
 
-    fn read(&mut self, until: u64) -> Option<Vec<Frame>> {
-        let wanted = usize::try_from(until - self.offset).unwrap_or(CHUNK).min(CHUNK);
-        let mut bytes = vec![0; wanted];
-        self.file.read_exact(&mut bytes).ok()?;
-        self.offset += wanted as u64;
-        self.partial.extend_from_slice(&bytes);
-        let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let rest = self.partial.split_off(end);
-        let lines = std::mem::replace(&mut self.partial, rest);
-        Some(lines.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()).collect())
+    /// Goes on at the beginning of some line.
+    pub fn go_on_at(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// What is written is written in whole lines: what is read up to the last line's end is as well.
+    fn read(&mut self, until: u64) -> Option<Vec<u8>> {
+        let mut wanted = CHUNK;
+        loop {
+            let there = usize::try_from(until - self.offset).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; there.min(wanted)];
+            self.file.read_exact_at(&mut bytes, self.offset).ok()?;
+            if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
+                bytes.truncate(end + 1);
+                return Some(bytes);
+            }
+            if bytes.len() == there {
+                return None;
+            }
+            wanted *= 2;
+        }
     }
 }
 
@@ -150,10 +152,27 @@ mod tests {
 
     async fn rest(mut reader: SpoolReader) -> Vec<Frame> {
         let mut frames = Vec::new();
-        while let Some(more) = reader.next().await {
-            frames.extend(more);
+        while let Some((offset, lines)) = reader.next().await {
+            reader.go_on_at(offset + lines.len() as u64);
+            frames.extend(lines.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()));
         }
         frames
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_yet_is_read_again_and_lines_of_any_length_are_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut writer, mut reader) = spool(&directory.path().join("log"), u64::MAX).expect("a spool");
+        let (short, long) = (line("short", 0), line(&"x".repeat(5 * CHUNK), 1));
+        writer.write(&short);
+        writer.write(&long);
+        let first = reader.next().await.expect("it is there");
+        assert_eq!(first, (0, short.clone()));
+        assert_eq!(reader.next().await.expect("it is there"), first);
+        reader.go_on_at(short.len() as u64);
+        assert_eq!(reader.next().await.expect("it is there"), (short.len() as u64, long));
+        reader.go_on_at(0);
+        assert_eq!(reader.next().await.expect("it is there"), first);
     }
 
     #[tokio::test]

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use reactorcide_engine::coordinator::Coordinator;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Work};
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::job;
+use crate::keeper::{Keeper, back_off};
 use crate::source::Context as SourceContext;
 use crate::spec::Secrets;
+
+/// How long a coordinator may wait for work before it answers.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// What a worker needs to know beside the jobs.
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub struct Worker {
     pub provider: Arc<dyn Provider>,
     /// What hands out jobs.
     pub coordinator: Arc<dyn Coordinator>,
+    /// What keeps the leases, and says what must arrive.
+    pub keeper: Arc<Keeper>,
     /// Everything else.
     pub settings: Arc<Settings>,
     /// Whether the engine could mount layers when it was last tried.
@@ -62,19 +68,37 @@ impl Worker {
     /// A worker of these parts.
     pub fn new(provider: Arc<dyn Provider>, coordinator: Arc<dyn Coordinator>, settings: Settings) -> Self {
         let layers = Arc::new(AtomicBool::new(provider.has_overlays()));
-        Self { provider, coordinator, settings: Arc::new(settings), layers }
+        let keeper = Arc::new(Keeper::new(Arc::clone(&coordinator)));
+        Self { provider, coordinator, keeper, settings: Arc::new(settings), layers }
     }
 
-    /// Runs jobs until there are no more.
-    pub async fn work(self) {
+    /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
+    pub async fn work(self) -> Result<(), CoordinatorError> {
+        let keeper = Arc::clone(&self.keeper);
+        let keeping = tokio::spawn(async move { keeper.keep().await });
         let slots = Arc::new(Semaphore::new(self.settings.slots));
         let mut jobs = JoinSet::new();
-        loop {
-            let Ok(first) = Arc::clone(&slots).acquire_owned().await else { break };
+        let mut failures = 0;
+        let outcome = loop {
+            let Ok(first) = Arc::clone(&slots).acquire_owned().await else { break Ok(()) };
             let free = slots.available_permits() + 1;
-            let Some(leases) = self.coordinator.lease(free).await else { break };
+            let leases = match self.coordinator.claim(free, WAIT).await {
+                Ok(Work::Leases(leases)) => leases,
+                Ok(Work::Closed) => break Ok(()),
+                Err(CoordinatorError::Unavailable(reason)) => {
+                    if failures == 0 {
+                        tracing::warn!(reason, "the coordinator gives no work, trying again");
+                    }
+                    failures += 1;
+                    tokio::time::sleep(back_off(failures)).await;
+                    continue;
+                }
+                Err(error) => break Err(error),
+            };
+            failures = 0;
             let mut first = Some(first);
             for lease in leases {
+                self.keeper.hold(&lease);
                 let permit = match first.take() {
                     Some(permit) => permit,
                     None => match Arc::clone(&slots).acquire_owned().await {
@@ -84,12 +108,16 @@ impl Worker {
                 };
                 let worker = self.clone();
                 jobs.spawn(async move {
+                    let id = lease.id.clone();
                     job::run(&worker, lease).await;
+                    worker.keeper.release(&id);
                     drop(permit);
                 });
             }
             while jobs.try_join_next().is_some() {}
-        }
+        };
         while jobs.join_next().await.is_some() {}
+        keeping.abort();
+        outcome
     }
 }

@@ -3,13 +3,16 @@
 use std::io::Write;
 
 use clap::Args;
-use reactorcide_engine::runs::RunRecord;
+use reactorcide_engine::runs::{RunFilter, RunRecord};
 use reactorcide_engine::scheduler::Transition;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{duration, safe};
 use crate::settings::Settings;
 use crate::{applied, time};
+
+/// Transitions that are read at once.
+const PAGE: u32 = 1000;
 
 /// Options of `runs`.
 #[derive(Debug, Args)]
@@ -33,14 +36,23 @@ pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> 
         let runs = applied.state.runs();
         match &arguments.run {
             None => {
-                let records = runs.runs(arguments.limit).await.map_err(applied::store_failure)?;
+                let newest = RunFilter::newest(arguments.limit);
+                let records = runs.runs(&newest).await.map_err(applied::store_failure)?;
                 list(&records, arguments.json)
             }
             Some(id) => {
-                let records = runs.runs(10_000).await.map_err(applied::store_failure)?;
+                let named = RunFilter { id: Some(id.clone()), ..RunFilter::newest(100) };
+                let records = runs.runs(&named).await.map_err(applied::store_failure)?;
                 let run = find(&records, id)?;
-                let transitions = runs.transitions(&run.id).await.map_err(applied::store_failure)?;
-                tell(&transitions, arguments.json)
+                let mut from = 0;
+                loop {
+                    let page = runs.transitions(&run.id, from, PAGE).await.map_err(applied::store_failure)?;
+                    tell(&page, arguments.json)?;
+                    if page.len() < PAGE as usize {
+                        break Ok(());
+                    }
+                    from += page.len() as u64;
+                }
             }
         }
     })?;
@@ -48,8 +60,7 @@ pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> 
 }
 
 fn find<'a>(records: &'a [RunRecord], id: &str) -> Result<&'a RunRecord, Failure> {
-    let found: Vec<&RunRecord> = records.iter().filter(|record| record.id.ends_with(id)).collect();
-    match found.as_slice() {
+    match records {
         [one] => Ok(one),
         [] => Err(Failure::new(format!("there is no run {id:?}")).hint("`reactorcide runs` lists them")),
         many => Err(Failure::new(format!("{id:?} means {} runs", many.len())).hint("give more of the id")),

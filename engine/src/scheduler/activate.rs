@@ -14,14 +14,14 @@ use crate::workflow::{Instance, expand_items, expand_matrix};
 
 pub(super) fn activate(state: &mut RunState, work: &mut Work, index: usize) {
     let node = &state.nodes[index];
-    if node.status != NodeStatus::Waiting || node.open > 0 {
+    if node.status != NodeStatus::Waiting || state.links[index].open > 0 {
         return;
     }
     let on_cancel = declared_job(state, node).is_some_and(|job| job.on_cancel);
-    if let Some(reason) = state.cancelled.clone().filter(|_| !on_cancel) {
+    if let Some(reason) = state.head.cancelled.clone().filter(|_| !on_cancel) {
         return end(state, work, index, NodeStatus::Cancelled, None, reason);
     }
-    if let Err(reason) = dependencies_allow(state, node, on_cancel && state.cancelled.is_some()) {
+    if let Err(reason) = dependencies_allow(state, node, on_cancel && state.head.cancelled.is_some()) {
         return end(state, work, index, NodeStatus::Skipped, None, reason);
     }
     match condition_allows(state, node) {
@@ -134,10 +134,11 @@ fn expand(state: &mut RunState, work: &mut Work, group: usize, instances: Vec<In
         node.group = Some(group);
         let expected = state.expecting.remove(&node.name);
         let index = state.add(node);
-        state.nodes[index].dependents.extend(expected.into_iter().flatten());
+        state.links[index].dependents.extend(expected.into_iter().flatten());
     }
     let parent = &mut state.nodes[group];
-    (parent.parts, parent.open_parts, parent.first_part) = (count, count, first);
+    (parent.parts, parent.first_part) = (count, first);
+    state.links[group].open_parts = count;
     for index in first..first + count {
         enqueue(state, work, index);
     }

@@ -53,7 +53,7 @@ pub fn assignment(state: &RunState, name: &str, now: Millis) -> Option<Result<As
         triggered: matches!(node.origin, Origin::Triggered { .. }),
         depth: node.depth,
         event: state.event.clone(),
-        vars: state.vars.clone(),
+        vars: state.head.vars.clone(),
         needs: needs(state, node),
         inputs: state.inputs.clone(),
         at: now,
@@ -92,7 +92,7 @@ fn job_of(state: &RunState, node: &Node) -> Result<Job, String> {
     let var = |text: &str| {
         placeholder::replace(text, |namespace, name| {
             (namespace == "var")
-                .then(|| state.vars.get(name).map(|value| placeholder::escape(&text_of(value))))
+                .then(|| state.head.vars.get(name).map(|value| placeholder::escape(&text_of(value))))
                 .flatten()
         })
     };
@@ -138,7 +138,7 @@ pub(super) fn context(state: &RunState, node: &Node) -> Value {
     let environment = declared_job(state, node).map(|job| &job.environment);
     json!({
         "event": state.event,
-        "vars": state.vars,
+        "vars": state.head.vars,
         "needs": needs(state, node),
         "inputs": state.inputs,
         "env": environment,

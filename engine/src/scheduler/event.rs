@@ -55,8 +55,20 @@ pub enum Event {
         /// Kill at once instead of asking.
         force: bool,
     },
-    /// Time has passed: a [`Command::WakeAt`] is due.
-    Tick,
+    /// Nobody is left who could go on with the run: what had started has failed, and nothing else starts.
+    Abandon {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Somebody wants one job to stop, and the others to go on.
+    Stop {
+        /// The node.
+        node: NodeName,
+        /// Who and why, for people.
+        reason: String,
+        /// Kill at once instead of asking.
+        force: bool,
+    },
 }
 
 /// How an attempt ended.
@@ -99,8 +111,6 @@ pub enum Command {
         /// Kill at once.
         force: bool,
     },
-    /// Send a [`Event::Tick`] at this time at the latest.
-    WakeAt(Millis),
     /// Write this down.
     Record(Transition),
     /// The run has ended.

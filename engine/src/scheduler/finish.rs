@@ -8,6 +8,8 @@ use crate::config::{FailureReason, Job, Retry};
 /// Failures that are nobody's fault and are tried again by default.
 const INFRASTRUCTURE: [FailureReason; 4] =
     [FailureReason::LostWorker, FailureReason::Evicted, FailureReason::ImagePull, FailureReason::Provider];
+/// A job that so many workers were lost with is not given to another.
+const POISON: u32 = 3;
 /// How often such a failure is tried again.
 const INFRASTRUCTURE_RETRIES: u32 = 2;
 /// The longest wait before a retry.
@@ -59,11 +61,21 @@ pub(super) fn finished(
     if message.is_empty() {
         message = "it failed".to_owned();
     }
-    if failure == FailureReason::Cancelled {
-        let reason = state.cancelled.clone().unwrap_or(message);
+    let stopped = state.nodes[index].stopped.clone();
+    if failure == FailureReason::Cancelled || stopped.is_some() && INFRASTRUCTURE.contains(&failure) {
+        let reason = state.head.cancelled.clone().or(stopped).unwrap_or(message);
         return end(state, work, index, NodeStatus::Cancelled, None, reason);
     }
-    if state.cancelled.is_none()
+    if failure == FailureReason::LostWorker {
+        let node = &mut state.nodes[index];
+        node.lost += 1;
+        if node.lost >= POISON {
+            let reason = format!("{} workers were lost with it, so it is not tried again", node.lost);
+            return end(state, work, index, NodeStatus::Failed, Some(FailureReason::Poisoned), reason);
+        }
+    }
+    if state.head.cancelled.is_none()
+        && stopped.is_none()
         && let Some(delay) = retry_delay(state, index, failure, result.started, result.permanent)
     {
         return retry(state, work, index, &message, delay);
@@ -148,16 +160,19 @@ pub(super) fn end(
 /// Tells the group and the dependents of a node that it has ended.
 pub(super) fn tell_dependents(state: &mut RunState, work: &mut Work, index: usize) {
     if let Some(group) = state.nodes[index].group {
-        let parent = &mut state.nodes[group];
+        let parent = &mut state.links[group];
         parent.open_parts -= 1;
         if parent.open_parts == 0 {
             end_group(state, work, group);
         }
     }
-    for dependent in std::mem::take(&mut state.nodes[index].dependents) {
-        let node = &mut state.nodes[dependent];
-        node.open -= 1;
-        if node.open == 0 {
+    // In their order, however they came to be known: a run that was read back must go on in the same way.
+    let mut dependents = std::mem::take(&mut state.links[index].dependents);
+    dependents.sort_unstable();
+    for dependent in dependents {
+        let links = &mut state.links[dependent];
+        links.open -= 1;
+        if links.open == 0 {
             work.ready.push_back(dependent);
         }
     }
@@ -185,14 +200,15 @@ fn end_group(state: &mut RunState, work: &mut Work, group: usize) {
 
 /// Ends the run.
 pub(super) fn finish(state: &mut RunState, work: &mut Work) {
-    if state.status != RunStatus::Running {
+    if state.head.status != RunStatus::Running {
         return;
     }
     let all = |status: NodeStatus| -> Vec<&str> {
         let leaves = state.nodes.iter().filter(|node| node.status == status && node.parts == 0);
         leaves.map(|node| node.name.as_str()).collect()
     };
-    let (status, reason) = match (&state.cancelled, all(NodeStatus::Failed), all(NodeStatus::Cancelled)) {
+    let (status, reason) = match (&state.head.cancelled, all(NodeStatus::Failed), all(NodeStatus::Cancelled))
+    {
         (Some(reason), ..) => (RunStatus::Cancelled, reason.clone()),
         (None, failed, _) if !failed.is_empty() => (RunStatus::Failed, counted(&failed, "failed")),
         (None, _, cancelled) if !cancelled.is_empty() => {
@@ -200,7 +216,7 @@ pub(super) fn finish(state: &mut RunState, work: &mut Work) {
         }
         _ => (RunStatus::Succeeded, "no job failed".to_owned()),
     };
-    state.status = status;
+    state.head().status = status;
     work.commands.push(Command::Record(Transition {
         at: work.now,
         node: None,

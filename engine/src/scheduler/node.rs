@@ -18,47 +18,65 @@ pub struct Node {
     /// Where it comes from.
     pub origin: Origin,
     /// What makes it different from the other parts of its group.
+    #[serde(default, skip_serializing_if = "is_whole")]
     pub instance: Instance,
     /// Environment that a trigger gave it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// Where it is on its way.
     pub status: NodeStatus,
     /// Why it is there, in a sentence.
     pub reason: String,
     /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReason>,
     /// The exit code of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The current attempt, from 1; 0 before the first.
     pub attempt: u32,
     /// Attempts that are over.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub retries: u32,
     /// What it handed on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Value>,
     /// When an attempt of it first started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Millis>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Millis>,
     /// How many triggers deep it is.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub depth: u32,
     /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<NodeName>,
     /// What the outcome of that must be.
     pub condition: Condition,
     /// The group that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) group: Option<usize>,
-    /// For a group: its parts, and how many have not ended.
+    /// For a group: how many parts it has, and the place of the first.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) parts: usize,
-    pub(super) open_parts: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) first_part: usize,
-    /// Dependencies that have not ended.
-    pub(super) open: usize,
-    pub(super) dependents: Vec<usize>,
     /// What it triggered: operations that were carried out, and how many jobs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) operations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub(super) triggered: u32,
     /// A trigger that was refused: the job fails with it in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<String>,
+    /// Why somebody wants this job to stop, where somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stopped: Option<String>,
+    /// How many workers were lost with it.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub(super) lost: u32,
 }
 
 /// Where a node comes from.
@@ -75,6 +93,18 @@ pub enum Origin {
         /// What was asked, to compare with what is asked again.
         request: String,
     },
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn is_zero_u32(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_whole(instance: &Instance) -> bool {
+    *instance == Instance::default()
 }
 
 impl Node {
@@ -108,13 +138,12 @@ impl Node {
             condition,
             group: None,
             parts: 0,
-            open_parts: 0,
             first_part: 0,
-            open: 0,
-            dependents: Vec::new(),
             operations: BTreeMap::new(),
             triggered: 0,
             refused: None,
+            stopped: None,
+            lost: 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::query::{Answer, JobState, Query};
 /// a job in another way would be in no plan.
 pub fn answer(state: &RunState, asking: &str, query: &Query) -> Answer {
     match query {
-        Query::Vars {} => Answer::Vars { vars: state.vars.clone() },
+        Query::Vars {} => Answer::Vars { vars: state.head.vars.clone() },
         Query::Job { name } => Answer::Job(state.node(name).map_or_else(JobState::default, |node| {
             let waited = state.node(asking).is_some_and(|asking| asking.depends_on.contains(name));
             let mut answer = job_state(node, waited);

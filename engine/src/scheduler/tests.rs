@@ -65,7 +65,6 @@ impl Run {
                 Command::Stop { node, force, .. } => self.stops.push((node, force)),
                 Command::Finish(status) => self.finished = Some(status),
                 Command::Record(transition) => assert!(!transition.reason.is_empty(), "{transition:?}"),
-                Command::WakeAt(_) => {}
             }
         }
     }
@@ -324,7 +323,7 @@ fn a_trigger_adds_jobs_once_whatever_the_attempt() {
     run.trigger("a", request.clone());
     run.trigger("a", request.clone());
     assert_eq!(run.state.nodes().len(), 4);
-    assert_eq!(run.state.vars["k"], "v");
+    assert_eq!(run.state.vars()["k"], "v");
     run.end("a", Some(FailureReason::LostWorker), json!({}));
     let again: TriggerRequest = serde_json::from_value(request).expect("a request");
     run.send(Event::AttemptStarted { node: "a".into(), attempt: 2 });
@@ -593,9 +592,17 @@ fn a_selection_runs_a_part() {
 #[test]
 fn a_stored_run_goes_on_as_it_was() {
     let mut run = Run::new(json!({"a": job(json!({})), "b": job(json!({"depends_on": ["a"]}))}));
-    let text = serde_json::to_string(&run.state).expect("JSON");
-    run.state = serde_json::from_str(&text).expect("a run");
+    let Changes { head, nodes } = run.state.take_changes();
+    let stored = Stored {
+        definition: run.state.definition(),
+        head: head.expect("a new run has one"),
+        nodes: nodes.into_iter().map(|(_, node)| node).collect(),
+    };
+    run.state = RunState::restore(stored).expect("a run");
     run.ok("a");
+    let changed = run.state.take_changes();
+    assert_eq!(changed.head, None);
+    assert_eq!(changed.nodes.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1]);
     run.ok("b");
     assert_eq!(run.finished, Some(RunStatus::Succeeded));
 }
@@ -627,4 +634,64 @@ fn a_variable_does_not_decide_what_a_list_of_images_lets_through() {
     let (status, reason) = run.status("a");
     assert_eq!(status, NodeStatus::Failed);
     assert!(reason.contains("a triggered job's image has no placeholder"), "{reason}");
+}
+
+#[test]
+fn one_job_is_stopped_and_the_others_go_on() {
+    let jobs = json!({"a": job(json!({})), "b": job(json!({"depends_on": ["a"]})), "c": job(json!({})),
+        "m": {"image": "i", "command": "c", "matrix": {"axes": {"of": [1, 2]}}}});
+    let mut run = Run::new(jobs);
+    assert_eq!(run.queued(), ["a", "c", "m[0]", "m[1]"]);
+    let stop = |node: &str, force| Event::Stop { node: node.into(), reason: "ada said so".into(), force };
+    // Queued: it never starts. Running: it is asked, and its own word for its end does not count.
+    run.send(stop("a", false));
+    assert_eq!(run.status("a").0, NodeStatus::Cancelled);
+    assert_eq!(run.status("b").0, NodeStatus::Skipped);
+    run.send(Event::AttemptStarted { node: "c".into(), attempt: 1 });
+    run.stops.clear();
+    run.send(stop("c", false));
+    run.send(stop("c", true));
+    assert_eq!(run.stops, [("c".to_owned(), false), ("c".to_owned(), true)]);
+    run.end("c", Some(FailureReason::Cancelled), json!({}));
+    assert_eq!(run.state.node("c").expect("a node").reason, "ada said so");
+    // Of what was expanded, every part.
+    run.send(stop("m", false));
+    assert_eq!(run.status("m").0, NodeStatus::Cancelled);
+    assert_eq!(run.finished, Some(RunStatus::Cancelled));
+}
+
+#[test]
+fn a_job_that_was_stopped_is_not_tried_again() {
+    let mut run = Run::new(json!({"a": job(json!({"retry": {"max": 5, "on": ["lost_worker"]}}))}));
+    run.send(Event::AttemptStarted { node: "a".into(), attempt: 1 });
+    run.send(Event::Stop { node: "a".into(), reason: "enough".into(), force: false });
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    assert_eq!(run.status("a").0, NodeStatus::Cancelled);
+}
+
+#[test]
+fn a_job_that_takes_three_workers_with_it_is_poisoned() {
+    let mut run = Run::new(json!({"a": job(json!({"retry": {"max": 9, "on": ["lost_worker", "exit"]}}))}));
+    for failure in [FailureReason::LostWorker, FailureReason::Exit, FailureReason::LostWorker] {
+        run.end("a", Some(failure), json!({}));
+        assert_eq!(run.status("a").0, NodeStatus::Queued);
+    }
+    run.end("a", Some(FailureReason::LostWorker), json!({}));
+    let node = run.state.node("a").expect("a node");
+    assert_eq!((node.status, node.failure), (NodeStatus::Failed, Some(FailureReason::Poisoned)));
+    assert!(node.reason.contains("3 workers were lost"), "{}", node.reason);
+}
+
+#[test]
+fn what_nobody_can_go_on_with_has_failed() {
+    let jobs = json!({"a": job(json!({"retry": {"max": 5, "on": ["lost_worker"]}})), "b": job(json!({"depends_on": ["a"]})),
+        "c": {"image": "i", "command": "c", "matrix": {"axes": {"of": [1, 2]}}}});
+    let mut run = Run::new(jobs);
+    run.send(Event::AttemptStarted { node: "a".into(), attempt: 1 });
+    run.queued();
+    run.send(Event::Abandon { reason: "its process was killed".into() });
+    assert_eq!(run.status("a"), (NodeStatus::Failed, "its process was killed"));
+    assert_eq!(run.status("b").0, NodeStatus::Cancelled);
+    assert_eq!(run.status("c").0, NodeStatus::Cancelled);
+    assert_eq!((run.finished, run.queued().len()), (Some(RunStatus::Failed), 0));
 }

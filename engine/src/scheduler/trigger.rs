@@ -40,7 +40,7 @@ pub(super) fn triggered(
         }
         return;
     }
-    if state.cancelled.is_some() {
+    if state.head.cancelled.is_some() {
         let why = "it asked for jobs after the run was cancelled: none is added";
         return work.record(&state.nodes[index], why);
     }
@@ -87,8 +87,9 @@ fn carry_out(
     }
     refuse_circles(state, &new)?;
     for (key, value) in &request.vars {
-        state.vars.insert(key.clone(), value.clone());
-        state.vars_by.insert(key.clone(), asking.name.clone());
+        let head = state.head();
+        head.vars.insert(key.clone(), value.clone());
+        head.vars_by.insert(key.clone(), asking.name.clone());
     }
     state.nodes[by].triggered = count;
     add_all(state, work, &asking.name, new);
@@ -97,9 +98,9 @@ fn carry_out(
 
 fn check_vars(state: &RunState, by: &str, vars: &BTreeMap<String, Value>) -> Result<(), String> {
     for (key, value) in vars {
-        if let Some(other) = state.vars_by.get(key)
+        if let Some(other) = state.head.vars_by.get(key)
             && other != by
-            && state.vars.get(key) != Some(value)
+            && state.head.vars.get(key) != Some(value)
         {
             return Err(format!("the variable {key:?} was set to another value by {other:?}"));
         }
@@ -314,14 +315,13 @@ fn add_all(state: &mut RunState, work: &mut Work, by: &NodeName, new: Vec<Node>)
     let first = state.nodes.len();
     for node in new {
         let index = state.add(node);
-        for waiting in state.expecting.remove(&state.nodes[index].name).unwrap_or_default() {
-            state.nodes[index].dependents.push(waiting);
-        }
+        let expected = state.expecting.remove(&state.nodes[index].name);
+        state.links[index].dependents.extend(expected.into_iter().flatten());
     }
     for index in first..state.nodes.len() {
         state.link(index);
         work.record(&state.nodes[index], format!("{by} triggered it"));
-        if state.nodes[index].open == 0 {
+        if state.links[index].open == 0 {
             work.ready.push_back(index);
         }
     }

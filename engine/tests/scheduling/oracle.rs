@@ -30,6 +30,8 @@ pub struct Seen {
     pub operations: BTreeMap<String, String>,
     pub triggered: u32,
     pub refused: bool,
+    /// How many workers were lost with it.
+    pub lost: usize,
 }
 
 #[derive(Debug, PartialEq)]
@@ -89,7 +91,7 @@ impl Oracle {
             known,
             left_out,
             seen,
-            vars: state.vars.clone(),
+            vars: state.vars().clone(),
             vars_by: BTreeMap::new(),
             cancelled: None,
             finished: None,
@@ -151,6 +153,10 @@ impl Oracle {
         };
         if failure == FailureReason::Cancelled {
             return end(NodeStatus::Cancelled);
+        }
+        seen.lost += usize::from(failure == FailureReason::LostWorker);
+        if failure == FailureReason::LostWorker && seen.lost >= 3 {
+            return end(NodeStatus::Failed);
         }
         use FailureReason::{Evicted, ImagePull, LostWorker, Provider};
         let infrastructure = matches!(failure, LostWorker | Evicted | ImagePull | Provider);
@@ -243,7 +249,6 @@ impl Oracle {
                     assert_eq!(self.seen[node].attempts, *attempt, "{node} is stopped");
                     assert!(stopped.insert(node.clone()), "{node} is stopped twice");
                 }
-                Command::WakeAt(_) => {}
                 Command::Finish(status) => self.finish(*status, state),
             }
         }
@@ -257,7 +262,7 @@ impl Oracle {
         if self.began && self.finished.is_none() {
             assert!(!self.live.is_empty(), "nothing runs, and the run has not ended: {:?}", state.rows());
         }
-        assert_eq!(self.finished.unwrap_or(RunStatus::Running), state.status);
+        assert_eq!(self.finished.unwrap_or(RunStatus::Running), state.status());
     }
 
     /// No node waits although it need not.

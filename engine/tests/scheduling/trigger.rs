@@ -61,7 +61,7 @@ pub fn check(oracle: &Oracle, told: &Told, state: &RunState) {
     for name in &told.wanted {
         assert_eq!(state.node(name).is_some(), oracle.known.contains_key(name), "{name}: {told:?}");
     }
-    assert_eq!(state.vars, oracle.vars);
+    assert_eq!(*state.vars(), oracle.vars);
 }
 
 /// The jobs that a request adds, or nothing where it must be refused.

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::trigger::TriggerRequest;
 use reactorcide_engine::scheduler::{
-    AttemptResult, Command, Event, Millis, NewRun, NodeStatus, RunState, RunStatus, step,
+    AttemptResult, Command, Event, Millis, NewRun, NodeStatus, RunState, RunStatus, Stored, step,
 };
 use serde_json::json;
 
@@ -66,6 +66,8 @@ struct World {
     rng: Rng,
     /// Decides when the state is stored and read back, so that everything else is the same where it is not.
     storing: Option<Rng>,
+    /// What a database would hold.
+    stored: Option<Stored>,
     now: Millis,
     state: RunState,
     oracle: Oracle,
@@ -102,6 +104,7 @@ pub fn simulate(seed: u64, stored: bool) -> Outcome {
     let mut world = World {
         rng,
         storing: stored.then(|| Rng::with_seed(seed ^ 0x5eed)),
+        stored: None,
         now: 1_000_000,
         state,
         oracle,
@@ -118,7 +121,7 @@ pub fn simulate(seed: u64, stored: bool) -> Outcome {
     }
     world.tell(Event::Begin);
     for _ in 0..MAX_STEPS {
-        if world.state.status != RunStatus::Running && world.attempts.is_empty() {
+        if world.state.status() != RunStatus::Running && world.attempts.is_empty() {
             return world.outcome();
         }
         world.something_happens();
@@ -134,7 +137,6 @@ impl World {
         }
         match self.rng.u8(..16) {
             0 if !self.heard.is_empty() => self.hear_again(),
-            1 => self.tell(Event::Tick),
             2 if self.rng.bool() => self.oracle.nobody_is_forgotten(),
             _ if self.attempts.is_empty() => {}
             3..=8 => {
@@ -310,12 +312,30 @@ impl World {
         self.oracle.seen.values().filter(|seen| seen.refused).count()
     }
 
+    /// Stores what changed, as a database would, and now and then goes on with what was stored.
     fn store(&mut self) {
-        if let Some(rng) = &mut self.storing
-            && rng.u8(..16) == 0
-        {
-            let text = serde_json::to_string(&self.state).expect("a run is JSON");
-            let read: RunState = serde_json::from_str(&text).expect("a run");
+        let Some(rng) = &mut self.storing else { return };
+        let changes = self.state.take_changes();
+        let stored = self.stored.get_or_insert_with(|| Stored {
+            definition: self.state.definition(),
+            head: changes.head.clone().expect("a new run has one"),
+            nodes: Vec::new(),
+        });
+        if let Some(head) = changes.head {
+            stored.head = text(&head);
+        }
+        for (index, node) in changes.nodes {
+            match stored.nodes.get_mut(index) {
+                Some(known) => *known = text(&node),
+                None => {
+                    assert_eq!(index, stored.nodes.len(), "a node is missing");
+                    stored.nodes.push(text(&node));
+                }
+            }
+        }
+        if rng.u8(..16) == 0 {
+            let read = RunState::restore(Stored { definition: text(&stored.definition), ..stored.clone() });
+            let read = read.expect("a run");
             assert!(read == self.state, "storing changes a run");
             self.state = read;
         }
@@ -327,7 +347,7 @@ impl World {
 
     fn outcome(mut self) -> Outcome {
         self.oracle.nobody_is_forgotten();
-        self.count(match self.state.status {
+        self.count(match self.state.status() {
             RunStatus::Running => unreachable!("it has ended"),
             RunStatus::Succeeded => "run succeeded",
             RunStatus::Failed => "run failed",
@@ -353,6 +373,12 @@ impl World {
             }
         }
         counts.into_iter().for_each(|what| self.count(what));
-        Outcome { commands: self.commands, status: self.state.status, seen: self.seen }
+        Outcome { commands: self.commands, status: self.state.status(), seen: self.seen }
     }
+}
+
+/// A value, written and read.
+fn text<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    let text = serde_json::to_string(value).expect("it is JSON");
+    serde_json::from_str(&text).expect("what was written can be read")
 }

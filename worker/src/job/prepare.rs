@@ -125,14 +125,14 @@ impl Attempt {
         let fetched = tokio::select! {
             fetched = &mut fetch => fetched,
             () = tokio::time::sleep(SLOW_FETCH) => {
-                let _ = self.worker.coordinator.report(&self.lease, Report::Progress("fetching its source".to_owned())).await;
+                let _ = self.worker.keeper.report(&self.lease, Report::Progress("fetching its source".to_owned())).await;
                 fetch.await
             }
         };
         let fetched = fetched.map_err(|error| source_failed(&error))?;
         if let Some(version) = fetched.as_ref().and_then(Code::version) {
             let text = format!("its code is at {}", version.get(..12).unwrap_or(version));
-            let _ = self.worker.coordinator.report(&self.lease, Report::Progress(text)).await;
+            let _ = self.worker.keeper.report(&self.lease, Report::Progress(text)).await;
         }
         Ok(fetched)
     }
@@ -142,7 +142,7 @@ impl Attempt {
         let (progress, mut told) = mpsc::unbounded_channel::<String>();
         let tell = async {
             while let Some(text) = told.recv().await {
-                let _ = self.worker.coordinator.report(&self.lease, Report::Progress(text)).await;
+                let _ = self.worker.keeper.report(&self.lease, Report::Progress(text)).await;
             }
         };
         let pull = async {

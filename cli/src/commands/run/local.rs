@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reactorcide_engine::provider::{Owner, Provider, ProviderError, PullPolicy};
-use reactorcide_engine::runs::RunStore;
-use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection, Transition};
+use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
-use reactorcide_server::{RunEnd, RunError};
+use reactorcide_server::{Desk, Local, RunEnd, RunError};
+use reactorcide_state::State;
 use reactorcide_worker::{OwnerLock, Secrets, SourceContext, SourceLimits, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +20,7 @@ use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
-use crate::{applied, python_package, report, runner_binary, time};
+use crate::{applied, python_package, report, runner_binary};
 
 /// How long getting an image may take.
 const PULL_DEADLINE: Duration = Duration::from_secs(600);
@@ -95,7 +95,7 @@ pub fn run(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Resu
 
 async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
-    let runs = applied::create(settings, applied::LOCK_TIMEOUT).await?.state.runs();
+    let state = applied::create(settings, applied::LOCK_TIMEOUT).await?.state;
     let directory = absolute(&settings.state_directory())?;
     let (engine, installed) = tokio::join!(provider.info(), install(directory.clone()));
     engine.map_err(provider_failure)?;
@@ -103,7 +103,7 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     let dead = sweep(&directory, provider.as_ref()).await.map_err(provider_failure)?;
     if !dead.is_empty() {
         report::note("removed what an earlier run that was killed had left behind");
-        end_killed(runs.as_ref(), &dead).await;
+        end_killed(&state, &dead).await;
     }
     let id = uuid::Uuid::now_v7().to_string();
     let lock = OwnerLock::take(&directory, Owner(format!("rc-{id}")))
@@ -127,7 +127,7 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         spool_bytes: SPOOL_BYTES,
         directory: directory.clone(),
     };
-    let ended = watched(plan, id, &provider, worker, runs, how).await;
+    let ended = watched(plan, id, &provider, worker, &state, how).await;
     let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
     if how.keep_workspace {
         report::note(&format!("the workspaces are in {}", workspaces.display()));
@@ -158,7 +158,7 @@ async fn watched(
     id: String,
     provider: &Arc<dyn Provider>,
     worker: reactorcide_worker::Settings,
-    runs: Arc<dyn RunStore>,
+    state: &State,
     how: &How,
 ) -> Result<RunEnd, RunError> {
     let style = if how.json { Style::Json } else { Style::Human };
@@ -176,10 +176,14 @@ async fn watched(
         inputs: plan.inputs,
         selection: plan.selection,
     };
-    let work = |coordinator: Arc<reactorcide_server::LocalCoordinator>| {
-        Worker::new(provider, coordinator, worker).work()
+    let holder = worker.owner.0.clone();
+    let work = |desk: Arc<Desk>| async move {
+        // In one process nobody is refused.
+        let _ = Worker::new(provider, desk, worker).work().await;
     };
-    let ended = reactorcide_server::run(new, runs, work, stops, show).await;
+    let local =
+        Local { new, actor: crate::commit::actor(), holder, runs: state.runs(), queue: state.queue() };
+    let ended = reactorcide_server::run(local, work, stops, show).await;
     signals.abort();
     if let Ok(printer) = printing.await
         && let Ok(end) = &ended
@@ -233,25 +237,10 @@ fn outlives_its_terminal() -> bool {
 }
 
 /// A run whose process was killed has ended, and must not be taken for one that goes on.
-async fn end_killed(runs: &dyn RunStore, dead: &[Owner]) {
-    let known = runs.runs(1000).await.unwrap_or_default();
-    let killed = known.iter().filter(|run| {
-        run.status == RunStatus::Running
-            && dead.iter().any(|owner| owner.0.strip_prefix("rc-") == Some(&run.id))
-    });
-    for run in killed {
-        let now = i64::try_from(time::now()).unwrap_or(i64::MAX);
-        let transition = Transition {
-            at: now,
-            node: None,
-            attempt: None,
-            to: RunStatus::Failed.as_str().to_owned(),
-            reason: "the process that ran it was killed".to_owned(),
-        };
-        let ended = runs.append(&run.id, &[transition]).await;
-        if let Err(error) = ended.and(runs.finish(&run.id, RunStatus::Failed, now).await) {
-            report::note(&format!("the end of the run {} could not be noted: {error}", run.id));
-        }
+async fn end_killed(state: &State, dead: &[Owner]) {
+    let is_gone = |holder: &str| dead.iter().any(|owner| owner.0 == holder);
+    if let Err(error) = reactorcide_server::end_gone(state.runs(), state.queue(), is_gone).await {
+        report::note(&format!("the end of a run that was killed could not be noted: {error}"));
     }
 }
 

@@ -1,0 +1,238 @@
+//! One run in this process, with a worker beside it: the same queue and the same loops as many machines have.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use reactorcide_engine::config::FailureReason;
+use reactorcide_engine::coordinator::{CoordinatorError, LeaseId};
+use reactorcide_engine::protocol::frame::Frame;
+use reactorcide_engine::queue::Claimant;
+use reactorcide_engine::runs::{Known, Queue, RunFilter, RunRecord, RunStore};
+use reactorcide_engine::scheduler::{
+    AttemptResult, Event, NewRun, NodeName, Row, RunState, RunStatus, Transition,
+};
+use reactorcide_engine::store::StoreError;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::conductor::{ConductError, Conductor, Notice, Start, now};
+use crate::coordinator::{Audience, Desk, Terms};
+use crate::reaper;
+
+/// Transitions that are read at once.
+const PAGE: u32 = 1000;
+
+/// What people may want to see of a run while it goes on, in order.
+#[derive(Debug)]
+pub enum Happening {
+    /// A decision.
+    Transition(Transition),
+    /// Something is being waited for: an image.
+    Progress(NodeName, String),
+    /// What an attempt of a job printed.
+    Frames(NodeName, u32, Vec<Frame>),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    /// In one word.
+    pub status: RunStatus,
+    /// What came of each job.
+    pub rows: Vec<Row>,
+}
+
+/// Why a run could not go on. What ran was stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A decision could not be stored.
+    #[error("a decision on the run could not be stored")]
+    Store(#[source] Arc<StoreError>),
+    /// Something else.
+    #[error("the run cannot go on")]
+    Other(#[source] ConductError),
+}
+
+impl From<ConductError> for RunError {
+    fn from(error: ConductError) -> Self {
+        match error {
+            ConductError::Store(error) => Self::Store(error),
+            error => Self::Other(error),
+        }
+    }
+}
+
+/// A run in this process.
+pub struct Local {
+    /// What to run.
+    pub new: NewRun,
+    /// Who wants it, for people.
+    pub actor: String,
+    /// Who the worker is: nobody else gets the jobs of this run.
+    pub holder: String,
+    /// Where it is remembered.
+    pub runs: Arc<dyn RunStore>,
+    /// Where its jobs wait.
+    pub queue: Arc<dyn Queue>,
+}
+
+/// Runs a workflow. `work` is what does the jobs, and ends when the coordinator has no more of them; `stop` says that
+/// somebody wants the run to end, each time a little more urgently; `show` is sent what happens and may make it wait.
+pub async fn run<W, F>(
+    local: Local,
+    work: W,
+    stop: mpsc::UnboundedReceiver<(String, bool)>,
+    show: mpsc::Sender<Happening>,
+) -> Result<RunEnd, RunError>
+where
+    W: FnOnce(Arc<Desk>) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Local { new, actor, holder, runs, queue } = local;
+    let id = new.id.clone();
+    let conductor = Conductor::new(Arc::clone(&runs), queue);
+    let audience = Arc::new(Screen { show: show.clone() });
+    let claimant = Claimant { worker: holder.clone(), ..Claimant::default() };
+    let desk = Arc::new(Desk::new(conductor.clone(), audience, claimant, Terms::default()));
+    let record = RunRecord {
+        id: id.clone(),
+        pipeline: new.workflow.address.to_string(),
+        project: new.workflow.address.project.clone(),
+        event: new.event["type"].as_str().unwrap_or("manual").to_owned(),
+        actor,
+        retry_of: None,
+        holder: Some(holder),
+        started_at: now(),
+        ended_at: None,
+        status: RunStatus::Running,
+    };
+    let notices = conductor.notices();
+    conductor.start(Start { record, key: None, state: RunState::new(new) }).await?;
+    let reaping = tokio::spawn(reaper::reap(conductor.clone()));
+    let workers = tokio::spawn(work(Arc::clone(&desk)));
+    let stopping = tokio::spawn(pass_stops(conductor.clone(), id.clone(), stop));
+    let outcome = follow(&conductor, &id, notices, &show).await;
+    if outcome.is_err() {
+        // Nothing more can be decided; what runs must not go on unwatched.
+        desk.abandon();
+    }
+    desk.close();
+    let _ = workers.await;
+    stopping.abort();
+    reaping.abort();
+    outcome?;
+    let end = |known: &Known| RunEnd { status: known.state.status(), rows: known.state.rows() };
+    Ok(conductor.look(&id, false, end).await?)
+}
+
+/// Shows a run until it has ended.
+async fn follow(
+    conductor: &Conductor,
+    run: &str,
+    mut notices: broadcast::Receiver<Notice>,
+    show: &mpsc::Sender<Happening>,
+) -> Result<(), RunError> {
+    let mut failures = conductor.failures();
+    let mut told = 0;
+    loop {
+        let ended = tell(&*conductor.runs, run, &mut told, show).await;
+        if ended.map_err(|error| RunError::Store(Arc::new(error)))? {
+            return Ok(());
+        }
+        if let Some(error) = &*failures.borrow_and_update() {
+            return Err(RunError::Store(Arc::clone(error)));
+        }
+        tokio::select! {
+            // Of what was missed, all is read the same.
+            _ = notices.recv() => {}
+            _ = failures.changed() => {}
+        }
+    }
+}
+
+/// Passes on that somebody wants the run to end.
+async fn pass_stops(conductor: Conductor, run: String, mut stop: mpsc::UnboundedReceiver<(String, bool)>) {
+    while let Some((reason, force)) = stop.recv().await {
+        if let Err(error) = conductor.tell(&run, Event::Cancel { reason, force }).await {
+            tracing::warn!(run.id = run, %error, "the run could not be cancelled");
+        }
+    }
+}
+
+/// Shows what workers say.
+struct Screen {
+    show: mpsc::Sender<Happening>,
+}
+
+#[async_trait]
+impl Audience for Screen {
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        let next = offset + lines.len() as u64;
+        let frames = lines.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()).collect();
+        let _ = self.show.send(Happening::Frames(lease.node.clone(), lease.attempt, frames)).await;
+        Ok(next)
+    }
+
+    async fn progress(&self, lease: &LeaseId, text: String) {
+        let _ = self.show.send(Happening::Progress(lease.node.clone(), text)).await;
+    }
+}
+
+/// Shows what was decided since the last time. Whether the run has ended.
+async fn tell(
+    runs: &dyn RunStore,
+    run: &str,
+    told: &mut u64,
+    show: &mpsc::Sender<Happening>,
+) -> Result<bool, StoreError> {
+    loop {
+        let transitions = runs.transitions(run, *told, PAGE).await?;
+        let count = transitions.len();
+        *told += count as u64;
+        let mut ended = false;
+        for transition in transitions {
+            ended |= transition.node.is_none();
+            let _ = show.send(Happening::Transition(transition)).await;
+        }
+        if ended || count < PAGE as usize {
+            return Ok(ended);
+        }
+    }
+}
+
+/// Ends runs whose processes are gone for certain, so that nobody takes them for going on.
+pub async fn end_gone(
+    runs: Arc<dyn RunStore>,
+    queue: Arc<dyn Queue>,
+    is_gone: impl Fn(&str) -> bool,
+) -> Result<Vec<RunRecord>, RunError> {
+    let going_on = RunFilter { status: Some(RunStatus::Running), ..RunFilter::newest(10_000) };
+    let known = runs.runs(&going_on).await.map_err(|error| RunError::Store(Arc::new(error)))?;
+    let gone: Vec<RunRecord> =
+        known.into_iter().filter(|run| run.holder.as_deref().is_some_and(&is_gone)).collect();
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    let conductor = Conductor::new(runs, queue);
+    for run in &gone {
+        let reason = "the process that ran it was killed".to_owned();
+        conductor.tell(&run.id, Event::Abandon { reason: reason.clone() }).await?;
+        let holder = run.holder.as_deref().unwrap_or_default();
+        let leases = conductor.queue.leases_of(holder).await;
+        for lease in leases.map_err(|error| RunError::Store(Arc::new(error)))? {
+            let result = AttemptResult {
+                failure: Some(FailureReason::Cancelled),
+                exit_code: None,
+                message: Some(reason.clone()),
+                outputs: std::collections::BTreeMap::new(),
+                started: true,
+                permanent: true,
+            };
+            let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
+            match conductor.report(&lease, event).await {
+                Ok(()) | Err(ConductError::Stale(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(gone)
+}

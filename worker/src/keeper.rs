@@ -1,0 +1,201 @@
+//! Keeps leases: says again and again that they are held, hears what is to stop, and ends by itself what it could not
+//! keep. Whatever must arrive is said until it has.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, LeaseId, Report, Urgency};
+use reactorcide_engine::protocol::query::{Answer, Query};
+use reactorcide_engine::queue::Renewed;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How long a coordinator may wait for news before it answers.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long an answer may take beyond that.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a job under a lease must do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order {
+    /// Whether it must stop.
+    pub urgency: Urgency,
+    /// Because the lease could not be kept, and not because somebody wants it.
+    pub not_kept: bool,
+}
+
+/// Keeps the leases of one worker.
+pub struct Keeper {
+    coordinator: Arc<dyn Coordinator>,
+    held: Mutex<HashMap<LeaseId, Held>>,
+    changed: Notify,
+}
+
+struct Held {
+    order: watch::Sender<Order>,
+    stop_after: Duration,
+    /// Until when it is kept for certain.
+    until: Instant,
+}
+
+impl Keeper {
+    /// Keeps leases of a coordinator.
+    pub fn new(coordinator: Arc<dyn Coordinator>) -> Self {
+        Self { coordinator, held: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Holds a lease from now on.
+    pub fn hold(&self, lease: &Lease) {
+        let until = Instant::now() + lease.stop_after;
+        let order = watch::Sender::new(Order::default());
+        self.held().insert(lease.id.clone(), Held { order, stop_after: lease.stop_after, until });
+        self.changed.notify_one();
+    }
+
+    /// Holds it no more.
+    pub fn release(&self, lease: &LeaseId) {
+        self.held().remove(lease);
+        self.changed.notify_one();
+    }
+
+    /// How many are held.
+    pub fn count(&self) -> usize {
+        self.held().len()
+    }
+
+    /// Keeps what is held, for as long as it is run.
+    pub async fn keep(&self) {
+        let mut failures = 0;
+        loop {
+            let (known, deadline) = self.known();
+            if known.is_empty() {
+                self.changed.notified().await;
+                continue;
+            }
+            let sent = Instant::now();
+            tokio::select! {
+                biased;
+                // Whatever came is to be kept too.
+                () = self.changed.notified() => {}
+                renewed = tokio::time::timeout(WAIT + PATIENCE, self.coordinator.renew(&known, WAIT)) => match renewed {
+                    Ok(Ok(renewed)) => {
+                        failures = 0;
+                        self.hear(renewed, sent);
+                    }
+                    failed => {
+                        if failures == 0 {
+                            match failed {
+                                Ok(Err(error)) => tracing::warn!(%error, "leases could not be kept, trying again"),
+                                _ => tracing::warn!("no answer about leases, trying again"),
+                            }
+                        }
+                        failures += 1;
+                        sleep(back_off(failures).min(deadline.saturating_duration_since(Instant::now()))).await;
+                    }
+                },
+                () = sleep_until(deadline) => {}
+            }
+            self.give_up();
+        }
+    }
+
+    /// Waits until what runs under a lease must do more than `already`.
+    pub async fn ordered(&self, lease: &LeaseId, already: Order) -> Order {
+        let order = self.held().get(lease).map(|held| held.order.subscribe());
+        let Some(mut order) = order else { return std::future::pending().await };
+        let more = order.wait_for(|now| now.urgency > already.urgency).await.map(|now| *now);
+        match more {
+            Ok(more) => more,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Says something of a lease until it is known, or the lease is over.
+    pub async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), CoordinatorError> {
+        self.until_known("a report", || self.coordinator.report(lease, report.clone())).await
+    }
+
+    /// Hands over a piece of a log in the same way; see [`Coordinator::log`].
+    pub async fn log(&self, lease: &LeaseId, offset: u64, lines: &[u8]) -> Result<u64, CoordinatorError> {
+        self.until_known("a piece of a log", || self.coordinator.log(lease, offset, lines.to_vec())).await
+    }
+
+    /// Asks about the run, once: whoever asks is told where nobody knows.
+    pub async fn ask(&self, lease: &LeaseId, query: Query) -> Answer {
+        let answer = self.coordinator.ask(lease, query).await;
+        answer.unwrap_or_else(|error| Answer::Unavailable { reason: error.to_string() })
+    }
+
+    async fn until_known<T, F>(&self, what: &str, mut say: impl FnMut() -> F) -> Result<T, CoordinatorError>
+    where
+        F: Future<Output = Result<T, CoordinatorError>>,
+    {
+        let mut failures = 0;
+        loop {
+            match say().await {
+                Err(CoordinatorError::Unavailable(reason)) => {
+                    if failures == 0 {
+                        tracing::warn!(reason, "{what} did not arrive, trying again");
+                    }
+                    failures += 1;
+                    sleep(back_off(failures)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What is held, how urgently each is known to stop, and when the first can no longer be kept for certain.
+    fn known(&self) -> (Vec<(LeaseId, Urgency)>, Instant) {
+        let held = self.held();
+        let kept = held.iter().filter(|(_, held)| !held.order.borrow().not_kept);
+        let deadline = kept.map(|(_, held)| held.until).min();
+        let known = held.iter().map(|(lease, held)| (lease.clone(), held.order.borrow().urgency)).collect();
+        (known, deadline.unwrap_or_else(|| Instant::now() + WAIT))
+    }
+
+    fn hear(&self, renewed: Vec<Renewed>, sent: Instant) {
+        let held = self.held();
+        for renewed in renewed {
+            let Some(held) = held.get(&renewed.lease) else { continue };
+            let urgency = if renewed.stands { renewed.stop } else { Urgency::AtOnce };
+            more(&held.order, Order { urgency, not_kept: !renewed.stands });
+        }
+        drop(held);
+        // A lease is kept from when it was asked for, not from when the answer came.
+        for held in self.held().values_mut().filter(|held| !held.order.borrow().not_kept) {
+            held.until = held.until.max(sent + held.stop_after);
+        }
+    }
+
+    fn give_up(&self) {
+        let now = Instant::now();
+        for held in self.held().values().filter(|held| held.until <= now) {
+            more(&held.order, Order { urgency: Urgency::AtOnce, not_kept: true });
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<LeaseId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn more(order: &watch::Sender<Order>, wanted: Order) {
+    order.send_if_modified(|now| {
+        let is_more = wanted.urgency > now.urgency;
+        if is_more {
+            *now = wanted;
+        }
+        is_more
+    });
+}
+
+/// How long to wait after so many failures: longer and longer, and not all at the same time.
+pub(crate) fn back_off(failures: u32) -> Duration {
+    let most = 100_u64.saturating_mul(1 << failures.min(6));
+    Duration::from_millis(most / 2 + fastrand::u64(..=most / 2))
+}
+
+#[cfg(test)]
+mod tests;
