@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod apply;
+pub mod audit;
 pub mod canonical;
 pub mod check;
 mod circle;
@@ -18,6 +19,7 @@ pub mod fingerprint;
 pub mod format;
 pub mod glob;
 pub mod graph;
+pub mod identity;
 pub mod outside;
 mod parallel;
 pub mod placeholder;

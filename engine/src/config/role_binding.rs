@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Gives a role on a project, or on the workspace, to people, teams and tokens. Not in effect yet: waits for
-/// the server.
+/// Gives a role on a project, or on the workspace, to people, teams and service accounts. Not in effect yet: waits
+/// for the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleBindingSpec {
@@ -13,8 +13,9 @@ pub struct RoleBindingSpec {
     /// The project. Absent means the workspace with all its projects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Who gets it: `user:NAME`, `team:NAME` or `token:NAME`.
-    #[schemars(length(min = 1), inner(regex(pattern = r"^(user|team|token):[^\s:]+$")))]
+    /// Who gets it: `user:NAME`, `team:NAME` or `service:NAME`. `token:NAME` is the tokens of the service account
+    /// NAME, and so the same as `service:NAME`.
+    #[schemars(length(min = 1), inner(regex(pattern = r"^(user|team|service|token):[^\s:]+$")))]
     pub subjects: Vec<String>,
 }
 
