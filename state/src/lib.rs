@@ -3,10 +3,12 @@
 //! [`State`] is one wherever it is. [`Database`] is a SQLite file and its schema, [`PostgresDatabase`] a schema in
 //! PostgreSQL; the engine's stores on both are made from the same statements.
 
+mod audit;
 mod compaction;
 mod database;
 mod directory;
 mod error;
+mod identity;
 mod migrations;
 mod outside;
 mod postgres;
@@ -15,8 +17,10 @@ mod runs;
 mod state;
 mod store;
 
+pub use audit::{PostgresAudit, SqliteAudit};
 pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
+pub use identity::{PostgresIdentities, SqliteIdentities};
 pub use postgres::{PostgresDatabase, UrlError};
 pub use runs::{PostgresRuns, SqliteRuns};
 pub use state::{Location, LocationError, State};

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 5] = [
+const ALL: [(i64, &str, &str, &str); 6] = [
     (
         1,
         "resources",
@@ -37,6 +37,12 @@ const ALL: [(i64, &str, &str, &str); 5] = [
         "queue",
         include_str!("../migrations/sqlite/0005_queue.sql"),
         include_str!("../migrations/postgres/0005_queue.sql"),
+    ),
+    (
+        6,
+        "identity",
+        include_str!("../migrations/sqlite/0006_identity.sql"),
+        include_str!("../migrations/postgres/0006_identity.sql"),
     ),
 ];
 

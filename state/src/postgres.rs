@@ -14,6 +14,10 @@ use crate::database::Options;
 use crate::error::PostgresAttempt;
 use crate::migrations::{self, FORMAT};
 
+/// How long a transaction may wait for its own client. One that is frozen or cut off must not hold what others wait for,
+/// such as the end of the audit log.
+const ABANDONED: &str = "60s";
+
 /// The schema where the URL names none.
 const SCHEMA: &str = "reactorcide";
 /// How long a server may take to let us in.
@@ -73,7 +77,9 @@ impl Target {
         );
         let database = connect.get_database().unwrap_or(connect.get_username());
         let location = format!("postgres://{}@{host}/{database} (schema {schema})", connect.get_username());
-        let connect = connect.application_name("reactorcide").options([("search_path", schema.as_str())]);
+        let connect = connect
+            .application_name("reactorcide")
+            .options([("search_path", schema.as_str()), ("idle_in_transaction_session_timeout", ABANDONED)]);
         Ok(Self { connect, schema, location })
     }
 }

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reactorcide_engine::audit::AuditLog;
+use reactorcide_engine::identity::IdentityStore;
 use reactorcide_engine::outside::Ledger;
 use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::store::{Lineage, Store, StoreError};
 
+use crate::audit::{PostgresAudit, SqliteAudit};
 use crate::database::{Database, Options};
+use crate::identity::{PostgresIdentities, SqliteIdentities};
 use crate::postgres::{PostgresDatabase, UrlError};
 use crate::runs::{PostgresRuns, SqliteRuns};
 use crate::store::{PostgresStore, SqliteStore};
@@ -111,6 +115,22 @@ impl State {
         match self {
             Self::Sqlite(database) => Arc::new(SqliteRuns::new(database.clone())),
             Self::Postgres(database) => Arc::new(PostgresRuns::new(database.clone())),
+        }
+    }
+
+    /// Who there is, and their tokens.
+    pub fn identities(&self) -> Arc<dyn IdentityStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteIdentities::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresIdentities::new(database.clone())),
+        }
+    }
+
+    /// Who did what.
+    pub fn audit(&self) -> Arc<dyn AuditLog> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteAudit::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresAudit::new(database.clone())),
         }
     }
 

@@ -134,3 +134,41 @@ runs_over_all!(
     who_runs_a_job_is_found,
     a_large_run_goes_through,
 );
+
+/// The same for identities and for the audit log.
+macro_rules! kept_over_all {
+    ($from:ident, $Memory:ident, $Sqlite:ident, $Postgres:ident: $($check:ident),* $(,)?) => {$(
+        mod $check {
+            use reactorcide_engine::$from::{$Memory, conformance};
+            use reactorcide_state::{$Postgres, $Sqlite};
+
+            #[tokio::test]
+            async fn memory() {
+                conformance::$check(&$Memory::default()).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                let directory = tempfile::tempdir().unwrap();
+                let database = super::sqlite(directory.path()).await.database().clone();
+                conformance::$check(&$Sqlite::new(database)).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                let url = super::postgres::url();
+                let database = super::in_postgres(&url).await.database().clone();
+                conformance::$check(&$Postgres::new(database)).await;
+            }
+        }
+    )*};
+}
+
+kept_over_all!(
+    identity, MemoryIdentities, SqliteIdentities, PostgresIdentities:
+    accounts_are_read_back, what_is_taken_is_refused, a_change_does_not_undo_another, what_is_removed_opens_nothing,
+    a_token_is_known_with_its_account, tokens_come_and_go, a_use_is_noted_once_a_minute, tokens_of_one_are_bounded,
+    the_first_user_is_added_once);
+kept_over_all!(
+    audit, MemoryAudit, SqliteAudit, PostgresAudit:
+    what_is_added_is_read_back, entries_are_found);
