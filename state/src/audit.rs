@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use reactorcide_engine::audit::{AuditLog, Detail, Draft, Entry, Filter, Hash, Head, Outcome, chain};
 use reactorcide_engine::store::StoreError;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Postgres, QueryBuilder, Row, Sqlite};
 
 use crate::database::Database;
@@ -17,7 +17,7 @@ const BATCH: usize = 256;
 /// The log on one kind of database. A macro for the same reason as the store's. `$head` reads the head's row and holds
 /// it until the transaction ends.
 macro_rules! audit_on {
-    ($Audit:ident, $Database:ty, $Sql:ty, $Row:ty, $head:literal, $doc:literal) => {
+    ($Audit:ident, $Database:ty, $Sql:ty, $Row:ty, $Connection:ty, $head:literal, $doc:literal) => {
         #[doc = $doc]
         #[derive(Clone)]
         pub struct $Audit {
@@ -80,18 +80,17 @@ macro_rules! audit_on {
                     hash: self.hash(row, "hash")?,
                 })
             }
-        }
 
-        #[async_trait]
-        impl AuditLog for $Audit {
-            async fn append(&self, drafts: &[Draft]) -> Result<Head, StoreError> {
-                if drafts.is_empty() {
-                    return self.head().await;
-                }
+            /// Adds entries in a transaction that does more. Everybody who adds waits until it ends: do it last.
+            pub(crate) async fn append_in(
+                &self,
+                connection: &mut $Connection,
+                drafts: &[Draft],
+            ) -> Result<Head, StoreError> {
                 let written = || self.failed("written");
-                let mut transaction = self.database.append().await?;
-                let row = sqlx::query($head).fetch_one(&mut *transaction).await.map_err(written())?;
-                let entries = chain(self.head_of(&row)?, drafts);
+                let row = sqlx::query($head).fetch_one(&mut *connection).await.map_err(written())?;
+                let before = self.head_of(&row)?;
+                let entries = chain(before, drafts);
                 for batch in entries.chunks(BATCH) {
                     let mut insert = QueryBuilder::<$Sql>::new(
                         "insert into audit
@@ -109,17 +108,28 @@ macro_rules! audit_on {
                             .push_bind(previous.to_string())
                             .push_bind(hash.to_string());
                     });
-                    insert.build().execute(&mut *transaction).await.map_err(written())?;
+                    insert.build().execute(&mut *connection).await.map_err(written())?;
                 }
-                let last = entries.last().expect("there are drafts");
-                let head = Head { seq: last.seq, hash: last.hash };
+                let head = entries.last().map_or(before, |last| Head { seq: last.seq, hash: last.hash });
                 sqlx::query("update audit_head set seq = $1, hash = $2")
                     .bind(whole(head.seq))
                     .bind(head.hash.to_string())
-                    .execute(&mut *transaction)
+                    .execute(connection)
                     .await
                     .map_err(written())?;
-                transaction.commit().await.map_err(written())?;
+                Ok(head)
+            }
+        }
+
+        #[async_trait]
+        impl AuditLog for $Audit {
+            async fn append(&self, drafts: &[Draft]) -> Result<Head, StoreError> {
+                if drafts.is_empty() {
+                    return self.head().await;
+                }
+                let mut transaction = self.database.append().await?;
+                let head = self.append_in(&mut transaction, drafts).await?;
+                transaction.commit().await.map_err(self.failed("written"))?;
                 Ok(head)
             }
 
@@ -174,6 +184,7 @@ audit_on!(
     Database,
     Sqlite,
     SqliteRow,
+    SqliteConnection,
     "select seq, hash from audit_head",
     "The audit log in SQLite."
 );
@@ -182,6 +193,7 @@ audit_on!(
     PostgresDatabase,
     Postgres,
     PgRow,
+    PgConnection,
     "select seq, hash from audit_head for update",
     "The audit log in PostgreSQL."
 );

@@ -56,6 +56,27 @@ async fn servers_at_once_make_one_chain_in_postgres() {
 }
 
 #[tokio::test]
+async fn removals_at_once_leave_nothing_in_memory() {
+    let store: Arc<dyn IdentityStore> = Arc::new(MemoryIdentities::default());
+    identity::removals_at_once_leave_nothing(vec![store; SERVERS]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn removals_at_once_leave_nothing_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores = in_sqlite(directory.path()).await.into_iter();
+    let stores = stores.map(|database| Arc::new(SqliteIdentities::new(database)) as _);
+    identity::removals_at_once_leave_nothing(stores.collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn removals_at_once_leave_nothing_in_postgres() {
+    let stores = in_postgres().await.into_iter();
+    let stores = stores.map(|database| Arc::new(PostgresIdentities::new(database)) as _);
+    identity::removals_at_once_leave_nothing(stores.collect()).await;
+}
+
+#[tokio::test]
 async fn servers_at_once_agree_on_identities_in_memory() {
     let store: Arc<dyn IdentityStore> = Arc::new(MemoryIdentities::default());
     identity::servers_at_once_agree(vec![store; SERVERS]).await;

@@ -339,3 +339,60 @@ pub async fn servers_at_once_agree(stores: Vec<Arc<dyn IdentityStore>>) {
     let made = futures_util::future::join_all(tries).await.into_iter().filter(|&made| made).count();
     assert_eq!(made, MAX_TOKENS as usize);
 }
+
+/// Users that are removed while teams take them in and tokens are made for them: nothing fails but for that, and then no
+/// team has a member who is gone, and nobody who is gone has a token that works. `stores` are over the same place.
+pub async fn removals_at_once_leave_nothing(stores: Vec<Arc<dyn IdentityStore>>) {
+    const USERS: u32 = 12;
+    let id = |n: u32| format!("u{n:02}");
+    let store = |n: u32| &stores[n as usize % stores.len()];
+    for n in 0..USERS {
+        add(&**store(n), [Account::User(user(&id(n), &id(n)))]).await;
+    }
+    let everybody: Vec<String> = (0..USERS).map(id).collect();
+    let everybody: Vec<&str> = everybody.iter().map(String::as_str).collect();
+    let removals = (0..USERS).step_by(2).map(|n| async move {
+        assert!(store(n).remove(&of_user(&id(n)), 10).await.expect("it is removed"));
+    });
+    let tokens = (0..USERS).map(|n| async move {
+        match store(n + 1)
+            .create_tokens(&[token(n, of_user(&id(n)), 1), token(100 + n, of_user(&id(USERS - 1 - n)), 1)])
+            .await
+        {
+            Ok(()) | Err(IdentityError::NoSuchAccount(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+    let everybody = &everybody;
+    let teams = (0..6).map(|n| async move {
+        let name = format!("t{n}");
+        match store(n).create(&Account::Team(team(&name, &name, everybody))).await {
+            Ok(()) | Err(IdentityError::NoSuchMember(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        add(&**store(n), [Account::Team(team(&format!("{name}-later"), &format!("{name}-later"), &[]))])
+            .await;
+        let later = team(&format!("{name}-later"), &name, &["u01", "u00"]);
+        match store(n + 1).change(&Account::Team(later)).await {
+            Ok(()) | Err(IdentityError::NoSuchMember(_) | IdentityError::NameTaken { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+    let (removals, tokens, teams) = (
+        futures_util::future::join_all(removals),
+        futures_util::future::join_all(tokens),
+        futures_util::future::join_all(teams),
+    );
+    futures_util::join!(removals, tokens, teams);
+    let users = store(0).accounts(AccountKind::User, None, 100).await.expect("a page");
+    assert_eq!(users.len(), USERS as usize / 2);
+    let is_there = |id: &UserId| users.iter().any(|user| user.principal() == Principal::User(id.clone()));
+    for found in store(0).accounts(AccountKind::Team, None, 100).await.expect("a page") {
+        let Account::Team(found) = found else { panic!("{found:?} is a team") };
+        assert!(found.members.iter().all(is_there), "{found:?}");
+    }
+    let live = TokenFilter { live_at: Some(20), ..TokenFilter::default() };
+    for token in store(0).tokens(&live, 1_000).await.expect("a list") {
+        assert!(matches!(&token.principal, Principal::User(id) if is_there(id)), "{token:?}");
+    }
+}
