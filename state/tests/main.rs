@@ -4,4 +4,6 @@
 mod access;
 mod conformance;
 mod file;
+mod logs;
 mod postgres;
+mod s3;
