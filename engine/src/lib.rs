@@ -7,6 +7,7 @@
 pub mod address;
 pub mod apply;
 pub mod audit;
+pub mod artifacts;
 pub mod canonical;
 pub mod check;
 mod circle;
@@ -31,6 +32,7 @@ pub mod provider;
 pub mod queue;
 pub mod read;
 pub mod reference;
+pub mod retention;
 pub mod runs;
 pub mod scheduler;
 pub mod schema;

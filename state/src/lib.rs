@@ -4,6 +4,7 @@
 //! PostgreSQL; the engine's stores on both are made from the same statements.
 
 mod audit;
+mod artifacts;
 mod compaction;
 mod database;
 mod directory;
@@ -14,6 +15,7 @@ mod objects;
 mod outside;
 mod postgres;
 mod queue;
+mod retention;
 mod runs;
 mod state;
 mod store;
@@ -23,7 +25,9 @@ pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
 pub use identity::{PostgresIdentities, SqliteIdentities};
 pub use objects::{LogSettings, Logs, OpenError, Storage};
+pub use objects::{Artifacts, LogSettings, Logs, OpenError, Storage};
 pub use postgres::{PostgresDatabase, UrlError};
+pub use retention::{SweepError, Swept, sweep};
 pub use runs::{PostgresRuns, SqliteRuns};
 pub use state::{Location, LocationError, State};
 pub use store::{PostgresStore, SqliteStore};

@@ -7,7 +7,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 6] = [
+const ALL: [(i64, &str, &str, &str); 7] = [
+const ALL: [(i64, &str, &str, &str); 7] = [
     (
         1,
         "resources",
@@ -43,6 +44,12 @@ const ALL: [(i64, &str, &str, &str); 6] = [
         "identity",
         include_str!("../migrations/sqlite/0006_identity.sql"),
         include_str!("../migrations/postgres/0006_identity.sql"),
+    ),
+    (
+        7,
+        "artifacts",
+        include_str!("../migrations/sqlite/0007_artifacts.sql"),
+        include_str!("../migrations/postgres/0007_artifacts.sql"),
     ),
 ];
 

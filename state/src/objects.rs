@@ -2,6 +2,7 @@
 //!
 //! The types of the crate that speaks to them stay below this module.
 
+mod artifacts;
 mod cache;
 mod failure;
 mod log;
@@ -9,6 +10,8 @@ mod logs;
 mod name;
 mod open;
 mod segment;
+mod unfinished;
+mod writer;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -16,18 +19,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use reactorcide_engine::storage::StorageError;
 
 use failure::Attempt;
+use writer::Writer;
 
+pub use artifacts::Artifacts;
 pub use logs::{LogSettings, Logs};
 pub use open::OpenError;
 
-/// The size of the parts in which large objects are written.
-const PART: usize = 8 << 20;
 /// How long one request may take in all, tries included.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
+    /// The same, which in a directory also survives the end of the machine. It costs milliseconds.
+    durable: Arc<dyn ObjectStore>,
     location: Arc<str>,
     /// For a directory: where it is.
     root: Option<Arc<PathBuf>>,
@@ -60,25 +66,33 @@ impl Storage {
 
     /// Writes an object. Once this returned, it is there, whole.
     pub(crate) async fn put(&self, name: &Path, pieces: Vec<Bytes>) -> Result<(), StorageError> {
-        let size: usize = pieces.iter().map(Bytes::len).sum();
-        if size <= 2 * PART {
-            let put = self.store.put(name, PutPayload::from_iter(pieces));
-            return self.patient("written", put).await.map(|_| ());
-        }
-        let mut writer = self.writer(name).await?;
-        writer.write_all(pieces).await?;
-        writer.finish().await
+        let put = self.store.put(name, PutPayload::from_iter(pieces));
+        self.patient("written", put).await.map(|_| ())
     }
 
     /// Begins an object that comes in pieces. It is there once [`Writer::finish`] returned, and not before.
-    pub(crate) async fn writer(&self, name: &Path) -> Result<Writer, StorageError> {
-        let upload = self.patient("written", self.store.put_multipart(name)).await?;
-        Ok(Writer { upload: Some(WriteMultipart::new_with_chunk_size(upload, PART)), storage: self.clone() })
+    pub(crate) fn writer(&self, name: Path) -> Writer {
+        Writer::new(self, name)
     }
 
     /// Some bytes of an object; `None` where there is no such object.
     pub(crate) async fn get(&self, name: &Path, range: Range<u64>) -> Result<Option<Bytes>, StorageError> {
         self.found("read", self.store.get_range(name, range)).await
+    }
+
+    /// An object, or a range of it that is not empty, as a stream; `None` where there is no such object.
+    pub(crate) async fn stream(
+        &self,
+        name: &Path,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<BoxStream<'static, std::io::Result<Bytes>>>, StorageError> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let found = self.found("read", self.store.get_opts(name, options)).await?;
+        let location = self.location.clone();
+        let failed = move |error: object_store::Error| {
+            std::io::Error::other(Attempt { location: &location, what: "read" }.failed(&error))
+        };
+        Ok(found.map(|found| found.into_stream().map_err(failed).boxed()))
     }
 
     /// Everything below a name.
@@ -124,6 +138,20 @@ impl Storage {
         }
     }
 
+    /// In a directory: removes what a killed process left half written below a name before a time. No listing shows it.
+    /// A bucket has rules of its own for that.
+    pub(crate) async fn remove_unfinished(
+        &self,
+        below: &Path,
+        before: std::time::SystemTime,
+    ) -> Result<Vec<String>, StorageError> {
+        let Some(root) = &self.root else { return Ok(Vec::new()) };
+        let directory = root.join(below.as_ref());
+        let removed = tokio::task::spawn_blocking(move || unfinished::remove(&directory, before)).await;
+        let removed = removed.unwrap_or_else(|error| Err(error.into()));
+        removed.map_err(|error| self.attempt("removed").broken(&error))
+    }
+
     fn attempt(&self, what: &'static str) -> Attempt<'_> {
         Attempt { location: &self.location, what }
     }
@@ -152,42 +180,5 @@ impl Storage {
             Ok(answer) => answer.map_err(|error| self.attempt(what).failed(&error)),
             Err(_) => Err(self.attempt(what).slow()),
         }
-    }
-}
-
-/// An object that is being written. Dropped before its end, nothing is there.
-pub(crate) struct Writer {
-    upload: Option<WriteMultipart>,
-    storage: Storage,
-}
-
-impl Writer {
-    /// Adds bytes; waits while too many are on their way.
-    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError> {
-        if let Some(upload) = &mut self.upload {
-            self.storage.patient("written", upload.wait_for_capacity(1)).await?;
-            upload.put(bytes);
-        }
-        Ok(())
-    }
-
-    /// Adds several pieces.
-    pub(crate) async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<(), StorageError> {
-        for piece in pieces {
-            self.write(piece).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes it visible.
-    pub(crate) async fn finish(mut self) -> Result<(), StorageError> {
-        let Some(upload) = self.upload.take() else { return Ok(()) };
-        self.storage.patient("written", upload.finish()).await.map(|_| ())
-    }
-
-    /// Forgets it, with what was sent.
-    pub(crate) async fn abort(mut self) -> Result<(), StorageError> {
-        let Some(upload) = self.upload.take() else { return Ok(()) };
-        self.storage.patient("removed", upload.abort()).await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reactorcide_engine::audit::AuditLog;
 use reactorcide_engine::identity::IdentityStore;
+use reactorcide_engine::artifacts::ArtifactStore;
 use reactorcide_engine::outside::Ledger;
 use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::store::{Lineage, Store, StoreError};
@@ -12,6 +13,7 @@ use reactorcide_engine::store::{Lineage, Store, StoreError};
 use crate::audit::{PostgresAudit, SqliteAudit};
 use crate::database::{Database, Options};
 use crate::identity::{PostgresIdentities, SqliteIdentities};
+use crate::objects::{Artifacts, Storage};
 use crate::postgres::{PostgresDatabase, UrlError};
 use crate::runs::{PostgresRuns, SqliteRuns};
 use crate::store::{PostgresStore, SqliteStore};
@@ -132,6 +134,11 @@ impl State {
             Self::Sqlite(database) => Arc::new(SqliteAudit::new(database.clone())),
             Self::Postgres(database) => Arc::new(PostgresAudit::new(database.clone())),
         }
+    }
+
+    /// The artifacts that it knows, with their content in a storage.
+    pub fn artifacts(&self, storage: &Storage) -> Arc<dyn ArtifactStore> {
+        Arc::new(Artifacts::new(storage, self))
     }
 
     /// How much room it takes, in bytes.

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod access;
+mod artifacts;
 mod conformance;
 mod file;
 mod logs;
 mod postgres;
+mod processes;
 mod s3;

@@ -518,7 +518,7 @@ impl Log {
     /// Writes a range as one segment.
     async fn copy(&self, wanted: Segment) -> Result<(), StorageError> {
         let gone = || self.unavailable("its segments changed meanwhile");
-        let mut writer = self.storage.writer(&self.object(wanted)).await?;
+        let mut writer = self.storage.writer(self.object(wanted));
         let mut first = wanted.first;
         while first < wanted.end {
             let end = wanted.end.min(first + BLOCK);

@@ -94,7 +94,7 @@ impl Storage {
         let prefix = object_store::path::Path::parse(&bucket.prefix).map_err(|error| bucket.url(error))?;
         let store: Arc<dyn ObjectStore> =
             if bucket.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
-        Ok(Self { store, location: bucket.location.into(), root: None })
+        Ok(Self { durable: store.clone(), store, location: bucket.location.into(), root: None })
     }
 }
 
@@ -110,7 +110,8 @@ fn directory(path: &Path) -> Result<Storage, OpenError> {
     let root: PathBuf = path.canonicalize().map_err(|error| failed(&error))?;
     let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed(&error))?;
     let location = root.display().to_string().into();
-    Ok(Storage { store: Arc::new(store), location, root: Some(Arc::new(root)) })
+    let durable = Arc::new(store.clone().with_fsync(true));
+    Ok(Storage { store: Arc::new(store), durable, location, root: Some(Arc::new(root)) })
 }
 
 /// A URL in its parts.
