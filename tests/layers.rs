@@ -35,8 +35,9 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 ];
 
 /// Libraries that have one home, and where that is.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 7] = [
     ("sqlx", "reactorcide-state"),
+    ("object_store", "reactorcide-state"),
     ("bollard", "reactorcide-providers"),
     ("kube", "reactorcide-providers"),
     ("k8s-openapi", "reactorcide-providers"),

@@ -6,8 +6,8 @@
 
 pub mod address;
 pub mod apply;
-pub mod audit;
 pub mod artifacts;
+pub mod audit;
 pub mod canonical;
 pub mod check;
 mod circle;

@@ -38,6 +38,9 @@ impl Server {
         let answer = move |request: Request| {
             let (service, trouble) = (service.clone(), asked.load(Ordering::SeqCst));
             async move {
+                if request.method() == "PUT" && request.uri().path().contains("/stuck/") {
+                    std::future::pending::<()>().await;
+                }
                 if trouble != 0 && request.method() != "GET" {
                     let code = if trouble == 507 { "XMinioStorageFull" } else { "SlowDown" };
                     let said = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
@@ -135,4 +138,41 @@ async fn what_comes_in_a_short_time_is_written_together() {
     finished.unwrap();
     assert!(ten.iter().all(Result::is_ok), "{ten:?}");
     assert_eq!(Logs::new(&storage, LogSettings::of(&storage)).length(&key).await, Ok(11));
+}
+
+/// A request that nobody answers holds up its own log and no other.
+#[tokio::test]
+async fn a_log_that_is_stuck_holds_up_no_other() {
+    let server = Server::start().await;
+    let storage = server.storage();
+    let settings = LogSettings { pace: Duration::ZERO, waiting: 10, ..LogSettings::of(&storage) };
+    let logs = Logs::new(&storage, settings);
+    let (stuck, free) = (LogKey::new("run", "stuck", 1), LogKey::new("run", "free", 1));
+    let mut waiting = Vec::new();
+    for n in 0..3_u64 {
+        let (logs, stuck) = (logs.clone(), stuck.clone());
+        let append = async move { logs.append(&stuck, n * 20, Bytes::from(vec![b'x'; 20])).await };
+        waiting.push(tokio::spawn(append));
+        tokio::task::yield_now().await;
+    }
+    for n in 0..5_u64 {
+        assert_eq!(logs.append(&free, n, Bytes::from_static(b"y")).await, Ok(n + 1));
+    }
+    logs.finish(&free).await.unwrap();
+    assert_eq!(logs.read(&free, 0, 10).await.unwrap(), "yyyyy");
+    // What would pile up in memory is refused, and its sender keeps it.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let refused = loop {
+        let append = logs.append(&stuck, 40, Bytes::from(vec![b'x'; 20]));
+        match tokio::time::timeout(Duration::from_millis(10), append).await {
+            Ok(refused) => break refused,
+            Err(_) => assert!(tokio::time::Instant::now() < deadline, "it waits without end"),
+        }
+    };
+    let Err(LogError::Storage(refused)) = refused else { panic!("{refused:?}") };
+    assert!(
+        refused.is_transient() && refused.to_string().contains("waits for more than 10 bytes"),
+        "{refused}"
+    );
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
