@@ -3,8 +3,8 @@
 //! [`State`] is one wherever it is. [`Database`] is a SQLite file and its schema, [`PostgresDatabase`] a schema in
 //! PostgreSQL; the engine's stores on both are made from the same statements.
 
-mod audit;
 mod artifacts;
+mod audit;
 mod compaction;
 mod database;
 mod directory;
@@ -24,8 +24,8 @@ pub use audit::{PostgresAudit, SqliteAudit};
 pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
 pub use identity::{PostgresIdentities, SqliteIdentities};
-pub use objects::{LogSettings, Logs, OpenError, Storage};
 pub use objects::{Artifacts, LogSettings, Logs, OpenError, Storage};
+pub use objects::{LogSettings, Logs, OpenError, Storage};
 pub use postgres::{PostgresDatabase, UrlError};
 pub use retention::{SweepError, Swept, sweep};
 pub use runs::{PostgresRuns, SqliteRuns};

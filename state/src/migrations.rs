@@ -8,7 +8,6 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
 const ALL: [(i64, &str, &str, &str); 7] = [
-const ALL: [(i64, &str, &str, &str); 7] = [
     (
         1,
         "resources",

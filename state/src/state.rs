@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reactorcide_engine::artifacts::ArtifactStore;
 use reactorcide_engine::audit::AuditLog;
 use reactorcide_engine::identity::IdentityStore;
-use reactorcide_engine::artifacts::ArtifactStore;
 use reactorcide_engine::outside::Ledger;
 use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::store::{Lineage, Store, StoreError};
