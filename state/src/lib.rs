@@ -25,7 +25,6 @@ pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
 pub use identity::{PostgresIdentities, SqliteIdentities};
 pub use objects::{Artifacts, LogSettings, Logs, OpenError, Storage};
-pub use objects::{LogSettings, Logs, OpenError, Storage};
 pub use postgres::{PostgresDatabase, UrlError};
 pub use retention::{SweepError, Swept, sweep};
 pub use runs::{PostgresRuns, SqliteRuns};
