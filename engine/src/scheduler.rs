@@ -8,6 +8,7 @@
 //! parts `test[0]`, `test[1]`, … run, and then ends as they did. What depends on the job depends on the group.
 
 mod activate;
+mod again;
 mod assignment;
 mod cancel;
 mod event;
@@ -71,6 +72,8 @@ pub struct RunState {
     pub event: Value,
     /// The run's inputs.
     pub inputs: BTreeMap<String, Value>,
+    /// What its variables were at first, over those that the workflow declares.
+    first_vars: BTreeMap<String, Value>,
     head: Head,
     head_changed: bool,
     nodes: Nodes,
@@ -97,7 +100,7 @@ impl RunState {
     pub fn new(new: NewRun) -> Self {
         let NewRun { id, workflow, event, vars, inputs, selection } = new;
         let mut all_vars = workflow.vars.clone();
-        all_vars.extend(vars);
+        all_vars.extend(vars.clone());
         let head = Head {
             status: RunStatus::Running,
             vars: all_vars,
@@ -109,6 +112,7 @@ impl RunState {
             id,
             event,
             inputs,
+            first_vars: vars,
             head,
             head_changed: true,
             nodes: Nodes::default(),

@@ -5,6 +5,7 @@
 
 mod analyse;
 mod expand;
+mod inputs;
 mod names;
 mod profile;
 mod template;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use analyse::{Problem, analyse};
 pub use expand::{Instance, MAX_INSTANCES, expand_items, expand_matrix, item_value, replace_matrix};
+pub use inputs::InputError;
 pub(crate) use names::unknown_names;
 pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;

@@ -23,6 +23,9 @@ pub struct Definition {
     pub event: Value,
     /// The run's inputs.
     pub inputs: BTreeMap<String, Value>,
+    /// What its variables were at first, over those that the workflow declares.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
 }
 
 /// What changes of a run as a whole.
@@ -80,6 +83,7 @@ impl RunState {
             workflow: self.workflow.clone(),
             event: self.event.clone(),
             inputs: self.inputs.clone(),
+            vars: self.first_vars.clone(),
         }
     }
 
@@ -91,7 +95,7 @@ impl RunState {
 
     /// A run as it was stored. What can be counted is counted anew.
     pub fn restore(stored: Stored) -> Result<Self, Damaged> {
-        let Stored { definition: Definition { id, workflow, event, inputs }, head, nodes } = stored;
+        let Stored { definition: Definition { id, workflow, event, inputs, vars }, head, nodes } = stored;
         let damaged = |what: String| Damaged { run: id.clone(), what };
         let mut by_name = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -109,6 +113,7 @@ impl RunState {
             workflow,
             event,
             inputs,
+            first_vars: vars,
             head,
             head_changed: false,
             links,
@@ -120,6 +125,14 @@ impl RunState {
         };
         state.count();
         Ok(state)
+    }
+
+    /// Everything is to be stored.
+    pub(super) fn all_changed(&mut self) {
+        self.head_changed = true;
+        for index in 0..self.nodes.len() {
+            let _ = &mut self.nodes[index];
+        }
     }
 
     fn count(&mut self) {

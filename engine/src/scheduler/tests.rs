@@ -695,3 +695,47 @@ fn what_nobody_can_go_on_with_has_failed() {
     assert_eq!(run.status("c").0, NodeStatus::Cancelled);
     assert_eq!((run.finished, run.queued().len()), (Some(RunStatus::Failed), 0));
 }
+
+#[test]
+fn a_run_is_repeated_whole_or_for_what_did_not_succeed() {
+    let jobs = json!({"ok": job(json!({})), "bad": job(json!({"depends_on": ["ok"]})), "after": job(json!({"depends_on": ["bad"]})),
+        "m": {"image": "i", "command": "c", "matrix": {"axes": {"of": [1, 2]}}}, "left": job(json!({}))});
+    let mut run = Run::with(json!({ "jobs": jobs }), |new| {
+        let jobs = ["ok", "bad", "after", "m"].map(str::to_owned).to_vec();
+        new.selection = Some(Selection { jobs, follow_needs: false });
+        new.vars.insert("first".into(), json!(1));
+    });
+    let request = json!({"jobs": [{"job_name": "more", "image": "i", "command": "c"},
+        {"job_name": "less", "image": "i", "command": "c"}], "vars": {"set": true}});
+    run.trigger("ok", request);
+    run.end("ok", None, json!({"out": "x"}));
+    run.ok("more");
+    run.fail("less");
+    run.fail("bad");
+    run.ok("m[0]");
+    run.ok("m[1]");
+    assert_eq!(run.finished, Some(RunStatus::Failed));
+
+    let begin = |state: RunState| {
+        let mut again = Run { state, now: 9_000, queue: Vec::new(), stops: Vec::new(), finished: None };
+        again.send(Event::Begin);
+        again
+    };
+    let mut whole = begin(run.state.again("r2".into(), false));
+    assert_eq!(whole.queued(), ["m[0]", "m[1]", "ok"]);
+    assert_eq!(whole.state.vars()["first"], 1);
+    assert!(!whole.state.vars().contains_key("set"));
+
+    let mut rest = begin(run.state.again("r3".into(), true));
+    assert_eq!(rest.queued(), ["bad", "less"]);
+    assert_eq!(rest.status("ok"), (NodeStatus::Succeeded, "it succeeded in the run r1"));
+    assert_eq!(rest.state.node("ok").expect("a node").outputs["out"], "x");
+    assert_eq!(rest.state.vars()["set"], true);
+    rest.ok("bad");
+    rest.ok("less");
+    rest.ok("after");
+    assert_eq!(rest.finished, Some(RunStatus::Succeeded));
+    // Everything of it is new to whoever stores it.
+    let mut state = run.state.again("r4".into(), true);
+    assert_eq!(state.take_changes().nodes.len(), state.nodes().len());
+}
