@@ -40,6 +40,7 @@ pub mod storage;
 pub mod store;
 pub mod suggest;
 pub mod trigger_match;
+pub mod workers;
 pub mod workflow;
 
 pub use reactorcide_protocol as protocol;

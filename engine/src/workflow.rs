@@ -4,6 +4,7 @@
 //! change it, and a retried attempt runs what the first one ran.
 
 mod analyse;
+mod event_code;
 mod expand;
 mod inputs;
 mod names;

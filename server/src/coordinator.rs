@@ -89,7 +89,7 @@ impl Desk {
             max,
             now,
             expires_at: now.saturating_add(millis(self.terms.lost_after)),
-            token: uuid::Uuid::now_v7().to_string(),
+            token: uuid::Uuid::new_v4().simple().to_string(),
         };
         let claimed = self.conductor.queue.claim(&claim).await.map_err(unavailable)?;
         let mut leases = Vec::with_capacity(claimed.len());
@@ -130,6 +130,13 @@ impl Desk {
             Ok(()) | Err(ConductError::Stale(_)) => Ok(None),
             Err(error) => Err(refused(error, lease)),
         }
+    }
+
+    /// Refuses whoever has no lease, or has it no more.
+    async fn check(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
+        let renewed = self.conductor.queue.renew(std::slice::from_ref(lease), now(), 0).await;
+        let stands = renewed.map_err(unavailable)?.first().is_some_and(|renewed| renewed.stands);
+        if stands { Ok(()) } else { Err(lease.stale()) }
     }
 
     async fn kept(&self, known: &[(LeaseId, Urgency)]) -> Result<Vec<Renewed>, CoordinatorError> {
@@ -211,6 +218,7 @@ impl Coordinator for Desk {
             Report::Triggered { ordinal, request } => Event::Triggered { node, attempt, ordinal, request },
             Report::Finished(result) => Event::AttemptFinished { node, attempt, result },
             Report::Progress(text) => {
+                self.check(lease).await?;
                 self.audience.progress(lease, text).await;
                 return Ok(());
             }
@@ -219,10 +227,12 @@ impl Coordinator for Desk {
     }
 
     async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        self.check(lease).await?;
         self.audience.log(lease, offset, lines).await
     }
 
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
+        self.check(lease).await?;
         answer(&self.conductor, lease, query).await.map_err(|error| refused(error, lease))
     }
 }

@@ -1,15 +1,20 @@
 //! Carries out what the scheduler decides: the loop that decides on runs, what workers talk to, and what commits owe to
 //! the outside.
 
+pub mod api;
+mod applied;
 mod conductor;
 mod coordinator;
 pub mod holder;
 mod local;
 mod reaper;
 mod reconcile;
+mod start;
 
+pub use applied::{Applied, Current};
 pub use conductor::{ConductError, Conductor, Notice, Start, Started};
 pub use coordinator::{Audience, Desk, Terms};
 pub use local::{Happening, Local, RunEnd, RunError, end_gone, run};
 pub use reaper::reap;
 pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
+pub use start::{StartError, Wanted, find, start};

@@ -19,6 +19,7 @@ mod retention;
 mod runs;
 mod state;
 mod store;
+mod workers;
 
 pub use audit::{PostgresAudit, SqliteAudit};
 pub use database::{Database, Options};
@@ -30,3 +31,4 @@ pub use retention::{SweepError, Swept, sweep};
 pub use runs::{PostgresRuns, SqliteRuns};
 pub use state::{Location, LocationError, State};
 pub use store::{PostgresStore, SqliteStore};
+pub use workers::{PostgresWorkers, SqliteWorkers};

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 7] = [
+const ALL: [(i64, &str, &str, &str); 8] = [
     (
         1,
         "resources",
@@ -49,6 +49,12 @@ const ALL: [(i64, &str, &str, &str); 7] = [
         "artifacts",
         include_str!("../migrations/sqlite/0007_artifacts.sql"),
         include_str!("../migrations/postgres/0007_artifacts.sql"),
+    ),
+    (
+        8,
+        "workers",
+        include_str!("../migrations/sqlite/0008_workers.sql"),
+        include_str!("../migrations/postgres/0008_workers.sql"),
     ),
 ];
 

@@ -9,6 +9,7 @@ use reactorcide_engine::identity::IdentityStore;
 use reactorcide_engine::outside::Ledger;
 use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::store::{Lineage, Store, StoreError};
+use reactorcide_engine::workers::WorkerStore;
 
 use crate::audit::{PostgresAudit, SqliteAudit};
 use crate::database::{Database, Options};
@@ -17,6 +18,7 @@ use crate::objects::{Artifacts, Storage};
 use crate::postgres::{PostgresDatabase, UrlError};
 use crate::runs::{PostgresRuns, SqliteRuns};
 use crate::store::{PostgresStore, SqliteStore};
+use crate::workers::{PostgresWorkers, SqliteWorkers};
 
 /// Where a state is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +141,14 @@ impl State {
     /// The artifacts that it knows, with their content in a storage.
     pub fn artifacts(&self, storage: &Storage) -> Arc<dyn ArtifactStore> {
         Arc::new(Artifacts::new(storage, self))
+    }
+
+    /// Who runs jobs.
+    pub fn workers(&self) -> Arc<dyn WorkerStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteWorkers::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresWorkers::new(database.clone())),
+        }
     }
 
     /// How much room it takes, in bytes.

@@ -172,3 +172,4 @@ kept_over_all!(
 kept_over_all!(
     audit, MemoryAudit, SqliteAudit, PostgresAudit:
     what_is_added_is_read_back, entries_are_found);
+kept_over_all!(workers, MemoryWorkers, SqliteWorkers, PostgresWorkers: workers_come_change_and_go);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, Kind, Source, Spec};
+use reactorcide_engine::config::{Catalog, Kind, Spec};
 use reactorcide_engine::scheduler::Selection;
 use reactorcide_engine::suggest::nearest;
 use reactorcide_engine::trigger_match::starts;
@@ -137,7 +137,9 @@ pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
     if source.is_some() {
         use_local_tree(&mut workflow, &catalog);
     } else {
-        use_code_of_event(&mut workflow, &catalog, arguments.event.reference().as_deref());
+        if !workflow.take_code_at(&catalog, arguments.event.reference().as_deref()) {
+            report::note("the project has no source: its jobs get no code");
+        }
     }
     let plan = local::Plan { event: event.to_value(), inputs, vars, selection, source, workflow };
     if arguments.dry_run {
@@ -170,39 +172,13 @@ fn catalog(arguments: &RunArgs, settings: &Settings) -> Result<Catalog, Failure>
     }
 }
 
-/// The source of a workflow's project.
-fn source_of(workflow: &Workflow, catalog: &Catalog) -> Option<Source> {
-    let project = workflow.address.project.as_deref();
-    let address = project.map(|project| Address::new(Kind::Project, None, project));
-    match address.and_then(|address| catalog.get(&address)).map(|resource| &resource.spec) {
-        Some(Spec::Project(project)) => project.source.clone(),
-        _ => None,
-    }
-}
-
 /// Jobs that work on their project's code get the tree that is here.
 fn use_local_tree(workflow: &mut Workflow, catalog: &Catalog) {
-    let source = source_of(workflow, catalog);
+    let source = workflow.project_source(catalog);
     for declaration in workflow.jobs.values_mut() {
         let is_projects = declaration.job.source == source || declaration.job.source.is_none();
         if is_projects && !source.as_ref().is_some_and(|source| source.none) {
             declaration.job.source = None;
-        }
-    }
-}
-
-/// Jobs that work on their project's code get it as the event names it, where the project says nothing else.
-fn use_code_of_event(workflow: &mut Workflow, catalog: &Catalog, reference: Option<&str>) {
-    let Some(source) = source_of(workflow, catalog) else {
-        crate::report::note("the project has no source: its jobs get no code");
-        return;
-    };
-    if source.git.is_none() || source.reference.is_some() {
-        return;
-    }
-    for declaration in workflow.jobs.values_mut() {
-        if let Some(of_job) = declaration.job.source.as_mut().filter(|of_job| **of_job == source) {
-            of_job.reference = reference.map(str::to_owned);
         }
     }
 }

@@ -108,6 +108,11 @@ fn is_whole(instance: &Instance) -> bool {
 }
 
 impl Node {
+    /// What people see of it.
+    pub fn row(&self) -> Row {
+        Row::of(self)
+    }
+
     pub(super) fn declared(name: NodeName, condition: Condition, depends_on: Vec<NodeName>) -> Self {
         let origin = Origin::Declared(name.clone());
         Self::new(name, origin, condition, depends_on)

@@ -1,0 +1,30 @@
+//! The code of an event: jobs that take their project's code take it where the event says.
+
+use super::{Resources, Workflow};
+use crate::address::Address;
+use crate::config::{Kind, Source, Spec};
+
+impl Workflow {
+    /// The code of its project.
+    pub fn project_source(&self, resources: &dyn Resources) -> Option<Source> {
+        let address = Address::new(Kind::Project, None, self.address.project.as_deref()?);
+        match &resources.at(&address)?.spec {
+            Spec::Project(project) => project.source.clone(),
+            _ => None,
+        }
+    }
+
+    /// Takes the project's code at a branch, tag or commit, in every job that takes it and says nothing else. Whether the
+    /// project has code.
+    pub fn take_code_at(&mut self, resources: &dyn Resources, reference: Option<&str>) -> bool {
+        let Some(source) = self.project_source(resources) else { return false };
+        if source.git.is_some() && source.reference.is_none() {
+            for declaration in self.jobs.values_mut() {
+                if let Some(of_job) = declaration.job.source.as_mut().filter(|of_job| **of_job == source) {
+                    of_job.reference = reference.map(str::to_owned);
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,143 @@
+//! The server's HTTP interface: `/api/v1` for people and programs, `/worker/v1` for workers.
+
+mod context;
+mod health;
+mod jobs;
+mod link;
+mod log_stream;
+pub mod openapi;
+mod page;
+mod problem;
+mod queue;
+mod route;
+mod runs;
+mod workers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use reactorcide_engine::audit::AuditLog;
+use reactorcide_engine::identity::IdentityStore;
+use reactorcide_engine::logs::LogStore;
+use reactorcide_engine::workers::WorkerStore;
+use tokio::sync::watch;
+
+use crate::applied::Applied;
+use crate::conductor::Conductor;
+use crate::coordinator::Terms;
+use context::RequestId;
+
+pub use jobs::{JobDetail, StopJob};
+pub use link::{Claiming, Registration, Renewing, Reporting};
+pub use page::Page;
+pub use problem::Problem;
+pub use queue::QueueEntry;
+pub use route::{Access, Operation, Route};
+pub use runs::{CancelRun, JobRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+pub use workers::WorkerRow;
+
+/// The longest body of a request that is no artifact.
+const MAX_BODY: usize = 2 << 20;
+
+/// Everything that a request may need. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// What decides on runs.
+    pub conductor: Conductor,
+    /// What is applied.
+    pub applied: Arc<Applied>,
+    /// Who there is.
+    pub identities: Arc<dyn IdentityStore>,
+    /// Who did what.
+    pub audit: Arc<dyn AuditLog>,
+    /// Who runs jobs.
+    pub workers: Arc<dyn WorkerStore>,
+    /// What jobs printed.
+    pub logs: Arc<dyn LogStore>,
+    /// How long leases hold.
+    pub terms: Terms,
+    /// The server is to end: whoever waits for news is let go.
+    pub closing: watch::Receiver<bool>,
+}
+
+/// All routes.
+pub fn routes() -> Vec<Route> {
+    let groups = [
+        openapi::routes(),
+        health::routes(),
+        runs::routes(),
+        jobs::routes(),
+        queue::routes(),
+        workers::routes(),
+        link::routes(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+/// What is known of all routes.
+pub fn operations() -> Vec<Operation> {
+    routes().into_iter().map(|route| route.operation).collect()
+}
+
+/// The server's router.
+pub fn router(api: Api) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        router = router.route(route.operation.path, route.handler);
+    }
+    router
+        .fallback(|| async { Problem::not_found("there is nothing here").hint("see /api/v1/openapi.json") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not like this")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(around))
+        .with_state(api)
+}
+
+/// What happens around every request: it gets an id, problems say it, and its end is in the log.
+async fn around(mut request: Request, next: Next) -> Response {
+    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let is_fit = |id: &&str| {
+        (1..=64).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let id = given.filter(is_fit).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let started = std::time::Instant::now();
+    let response = next.run(request).await;
+    let mut response = match response.extensions().get::<Problem>() {
+        Some(problem) if problem.request_id.is_none() => {
+            Problem { request_id: Some(id.clone()), ..problem.clone() }.into_response()
+        }
+        _ => response,
+    };
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    let path = path.unwrap_or_else(|| "-".to_owned());
+    if took > Duration::from_secs(1) && status < 500 {
+        tracing::debug!(request.id = id, %method, path, status, ?took, "answered");
+    } else {
+        tracing::trace!(request.id = id, %method, path, status, ?took, "answered");
+    }
+    response
+}
+
+/// Waits until the server is to end.
+pub(crate) async fn until_closing(closing: &mut watch::Receiver<bool>) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

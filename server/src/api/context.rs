@@ -1,0 +1,164 @@
+//! Who asks, and what of a request was understood. Nothing behind these is reached by whoever is not known.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use reactorcide_engine::audit::{Draft, Outcome};
+use reactorcide_engine::identity::{Caller, Capability, Need, TokenText, decide, identify};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Api, Problem};
+use crate::conductor::now;
+
+/// The id of a request, given by whoever sent it or by us.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// A request of somebody who is known.
+pub struct Context {
+    /// The server.
+    pub api: Api,
+    /// Who.
+    pub caller: Caller,
+    /// The request.
+    pub request: String,
+}
+
+impl Context {
+    /// Refuses whoever may not do something, in a project or in the workspace.
+    pub fn may(&self, capability: Capability, project: Option<&str>) -> Result<(), Problem> {
+        let need = match project {
+            Some(project) => Need::project(capability, project),
+            None => Need::workspace(capability),
+        };
+        self.must(need)
+    }
+
+    /// The same for any need.
+    pub fn must(&self, need: Need<'_>) -> Result<(), Problem> {
+        let decision = decide(&self.caller, need);
+        if decision.is_allowed() { Ok(()) } else { Err(Problem::forbidden(decision.reason())) }
+    }
+
+    /// Who asks, for people.
+    pub fn actor(&self) -> String {
+        self.caller.name.clone()
+    }
+
+    /// Writes down that something was done.
+    pub async fn note(&self, action: &str, target: &str, detail: Value) -> Result<(), Problem> {
+        let draft = Draft {
+            at: now(),
+            actor: self.actor(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            outcome: Outcome::Done,
+            detail: detail.into(),
+            request: Some(self.request.clone()),
+        };
+        self.api.audit.append(&[draft]).await?;
+        Ok(())
+    }
+}
+
+impl FromRequestParts<Api> for Context {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let request = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let caller = authenticate(parts, api).await?;
+        Ok(Self { api: api.clone(), caller, request })
+    }
+}
+
+async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+    let unknown = || {
+        Problem::unauthenticated("a token is needed")
+            .hint("`Authorization: Bearer TOKEN`; `reactorcide tokens create` makes one")
+    };
+    let presented = parts.headers.get(header::AUTHORIZATION).ok_or_else(unknown)?;
+    let presented = presented.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let token = TokenText::parse(presented.ok_or_else(unknown)?)
+        .map_err(|_| Problem::unauthenticated("what was presented is no token"))?;
+    let known = api.identities.token(token.id()).await?;
+    let applied = api.applied.current().await?;
+    let now = now();
+    let caller = identify(&token, known.as_ref(), &applied.bindings, now)
+        .map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
+    if known.is_some_and(|known| known.token.should_note_use(now)) {
+        // Nobody waits for it, and nobody is refused for it.
+        let (identities, id) = (api.identities.clone(), token.id().clone());
+        tokio::spawn(async move {
+            if let Err(error) = identities.note_use(&id, now).await {
+                tracing::warn!(%error, "the use of a token could not be noted");
+            }
+        });
+    }
+    Ok(caller)
+}
+
+/// What stands in the query of a request.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, api).await;
+        query.map(|query| Self(query.0)).map_err(|error: QueryRejection| Problem::invalid(error.body_text()))
+    }
+}
+
+/// What stands in the path of a request.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, api).await;
+        path.map(|path| Self(path.0)).map_err(|error: PathRejection| Problem::invalid(error.body_text()))
+    }
+}
+
+/// The body of a request, as JSON.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let body = axum::Json::<T>::from_request(request, api).await;
+        body.map(|body| Self(body.0)).map_err(|error: JsonRejection| {
+            let code = if error.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                "unsupported_media_type"
+            } else {
+                "invalid_request"
+            };
+            Problem::new(error.status(), code, error.body_text())
+        })
+    }
+}
+
+/// The body of a request, as JSON, or what there is without one.
+pub struct MaybeJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, api)
+            .await
+            .map_err(|error| Problem::new(error.status(), "invalid_request", error.body_text()))?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::invalid(error.to_string()))
+    }
+}

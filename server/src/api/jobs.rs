@@ -1,0 +1,204 @@
+//! Jobs of runs: why each did what it did, what it printed, and stopping it.
+
+use std::collections::BTreeMap;
+
+use axum::Json as Answer;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use reactorcide_engine::identity::Capability;
+use reactorcide_engine::logs::LogKey;
+use reactorcide_engine::protocol::frame::{Body as FrameBody, Frame};
+use reactorcide_engine::runs::EntryFilter;
+use reactorcide_engine::scheduler::Event;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::context::{Context, MaybeJson, Path, Query};
+use super::log_stream::follow_log;
+use super::queue::{QueueEntry, explained};
+use super::runs::{CancelRun, JobRow, TransitionRow, run_of};
+use super::{Problem, Route};
+
+/// Decisions that are looked through at once.
+const PAGE: u32 = 1000;
+/// The most of a log that one request gets.
+const MOST: u64 = 16 << 20;
+
+/// The routes of jobs.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/runs/{run}/jobs/{job}", show)
+            .named("getJob", "jobs", "A job: where it is, why, what it waits for, what it handed on")
+            .needs(Capability::RunsRead)
+            .answers::<JobDetail>(200),
+        Route::get("/api/v1/runs/{run}/jobs/{job}/log", log)
+            .named("getLog", "jobs", "What a job printed: text, frames as JSON lines (`Accept: application/x-ndjson`), or live (`Accept: text/event-stream`)")
+            .needs(Capability::LogsRead)
+            .query::<ReadLog>()
+            .answers_raw("text/plain"),
+        Route::post("/api/v1/runs/{run}/jobs/{job}/cancel", cancel)
+            .named("cancelJob", "jobs", "Stops one job; the others go on")
+            .needs(Capability::RunsCancel)
+            .maybe_body::<StopJob>()
+            .problems(&[409]),
+    ]
+}
+
+/// How to stop a job.
+pub type StopJob = CancelRun;
+
+/// A job with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobDetail {
+    /// In short.
+    #[serde(flatten)]
+    pub job: JobRow,
+    /// What it waits for.
+    pub depends_on: Vec<String>,
+    /// What it handed on.
+    pub outputs: BTreeMap<String, Value>,
+    /// Its place in the queue, while it has one.
+    #[serde(default)]
+    pub queue: Option<QueueEntry>,
+    /// Every decision on it, oldest first.
+    pub decisions: Vec<TransitionRow>,
+}
+
+async fn show(
+    context: Context,
+    Path((run, job)): Path<(String, String)>,
+) -> Result<Answer<JobDetail>, Problem> {
+    run_of(&context, &run, Capability::RunsRead).await?;
+    let name = job.clone();
+    let look = context.api.conductor.look(&run, true, move |known| {
+        let state = &known.state;
+        state.node(&name).map(|node| (node.row(), node.depends_on.clone(), node.outputs.clone()))
+    });
+    let (row, depends_on, outputs) = look.await?.ok_or_else(|| no_job(&run, &job))?;
+    let filter = EntryFilter { run: Some(run.clone()), limit: 10_000, ..EntryFilter::default() };
+    let entries = context.api.conductor.queue.entries(&filter).await?;
+    let entry = entries.into_iter().find(|entry| entry.entry.node == job);
+    let queue = match entry {
+        Some(entry) => explained(&context.api, vec![entry]).await?.pop(),
+        None => None,
+    };
+    let mut decisions = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = context.api.conductor.runs.transitions(&run, from, PAGE).await?;
+        let count = page.len() as u64;
+        let rows = (from..).zip(page).map(|(ordinal, one)| TransitionRow::new(ordinal, one));
+        decisions.extend(rows.filter(|row| row.job.as_deref() == Some(&job)));
+        from += count;
+        if count < u64::from(PAGE) {
+            break;
+        }
+    }
+    Ok(Answer(JobDetail { job: row.into(), depends_on, outputs, queue, decisions }))
+}
+
+fn no_job(run: &str, job: &str) -> Problem {
+    Problem::not_found(format!("the run {run} has no job {job:?}"))
+}
+
+/// Which piece of a log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadLog {
+    /// The attempt. Default: the last one.
+    #[schemars(range(min = 1))]
+    pub attempt: Option<u32>,
+    /// The first byte of the frames.
+    #[serde(default)]
+    pub offset: u64,
+    /// At most so many bytes of frames.
+    #[schemars(range(min = 1))]
+    pub limit: Option<u64>,
+}
+
+async fn log(
+    context: Context,
+    Path((run, job)): Path<(String, String)>,
+    headers: HeaderMap,
+    Query(query): Query<ReadLog>,
+) -> Result<Response, Problem> {
+    run_of(&context, &run, Capability::LogsRead).await?;
+    let name = job.clone();
+    let look =
+        context.api.conductor.look(&run, true, move |known| known.state.node(&name).map(|node| node.attempt));
+    let last = look.await?.ok_or_else(|| no_job(&run, &job))?;
+    let attempt = query.attempt.unwrap_or(last.max(1));
+    if attempt == 0 || attempt > last.max(1) {
+        return Err(Problem::not_found(format!("{job:?} has had {last} attempts")));
+    }
+    let key = LogKey::new(run, job, attempt);
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/event-stream") {
+        let from = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+        return Ok(follow_log(context.api, key, from.unwrap_or(query.offset)));
+    }
+    let limit = query.limit.unwrap_or(MOST).min(MOST);
+    let bytes = read(&context, &key, query.offset, limit).await?;
+    let next = query.offset + bytes.len() as u64;
+    let is_raw = accepts.contains("application/x-ndjson");
+    let (media_type, bytes) =
+        if is_raw { ("application/x-ndjson", bytes) } else { ("text/plain; charset=utf-8", plain(&bytes)) };
+    let mut response = Body::from(bytes).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert("x-next-offset", HeaderValue::from(next));
+    Ok(response)
+}
+
+async fn read(context: &Context, key: &LogKey, from: u64, limit: u64) -> Result<Vec<u8>, Problem> {
+    let length = context.api.logs.length(key).await?;
+    let until = length.min(from.saturating_add(limit));
+    let mut bytes = Vec::new();
+    while from + (bytes.len() as u64) < until {
+        let at = from + bytes.len() as u64;
+        let wanted = usize::try_from(until - at).unwrap_or(usize::MAX);
+        let piece = context.api.logs.read(key, at, wanted).await?;
+        if piece.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+/// What was printed, without what surrounds it; gaps are said.
+fn plain(frames: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(frames.len());
+    for frame in frames.split(|byte| *byte == b'\n').filter_map(|line| Frame::decode(line).ok()) {
+        match frame.body {
+            FrameBody::Log { data, .. } => text.extend_from_slice(&data.bytes()),
+            FrameBody::Gap { bytes, reason, .. } => {
+                text.extend_from_slice(format!("\n[{bytes} bytes are missing: {reason}]\n").as_bytes());
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+async fn cancel(
+    context: Context,
+    Path((run, job)): Path<(String, String)>,
+    MaybeJson(body): MaybeJson<StopJob>,
+) -> Result<StatusCode, Problem> {
+    run_of(&context, &run, Capability::RunsCancel).await?;
+    let name = job.clone();
+    let look =
+        context.api.conductor.look(&run, true, move |known| known.state.node(&name).map(|node| node.status));
+    let status = look.await?.ok_or_else(|| no_job(&run, &job))?;
+    if status.is_terminal() {
+        return Err(Problem::conflict(format!("the job has already ended: {}", status.as_str())));
+    }
+    let reason = body.words(if body.force { "killed" } else { "cancelled" }, &context.actor());
+    let event = Event::Stop { node: job.clone(), reason, force: body.force };
+    context.api.conductor.tell(&run, event).await?;
+    let detail = json!({"force": body.force, "reason": body.reason});
+    context.note(Capability::RunsCancel.as_str(), &format!("run/{run}/job/{job}"), detail).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

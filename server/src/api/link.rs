@@ -1,0 +1,308 @@
+//! What workers ask and tell: `/worker/v1`. It is no part of the API for people; a worker and a server may be one version
+//! apart, so fields are only ever added, and unknown ones ignored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Json as Answer;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::identity::{Capability, Principal};
+use reactorcide_engine::logs::{LogKey, LogStore};
+use reactorcide_engine::protocol::query::{Answer as Said, Query as Asked};
+use reactorcide_engine::queue::{Claimant, Renewed};
+use reactorcide_engine::workers::{Worker, WorkerStatus};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::context::{Context, Json, Query};
+use super::{Problem, Route, until_closing};
+use crate::conductor::now;
+use crate::coordinator::{Audience, Desk};
+
+/// The longest that a worker waits for an answer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The routes of workers.
+pub fn routes() -> Vec<Route> {
+    let lease = |route: Route| route.needs(Capability::JobsLease);
+    vec![
+        lease(Route::post("/worker/v1/register", register)).named(
+            "workerRegister",
+            "link",
+            "A worker says who it is",
+        ),
+        lease(Route::post("/worker/v1/claim", claim)).named("workerClaim", "link", "A worker wants jobs"),
+        lease(Route::post("/worker/v1/renew", renew)).named(
+            "workerRenew",
+            "link",
+            "A worker keeps its leases",
+        ),
+        lease(Route::post("/worker/v1/report", report)).named(
+            "workerReport",
+            "link",
+            "A worker says what happened",
+        ),
+        lease(Route::post("/worker/v1/log", log)).named(
+            "workerLog",
+            "link",
+            "A worker hands over a piece of a log",
+        ),
+        lease(Route::post("/worker/v1/ask", ask)).named("workerAsk", "link", "A job asks about its run"),
+    ]
+}
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The WorkerPool that it is in.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// What runs its containers.
+    pub provider: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What a worker is told when it registers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Its name, which its token gives it.
+    pub name: String,
+    /// Leases that it has: those that it knows of go on, the others are to be reported as lost.
+    pub leases: Vec<LeaseId>,
+}
+
+/// What a worker wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claiming {
+    /// How many jobs at most.
+    pub max: usize,
+    /// How long it waits, in milliseconds.
+    pub wait_ms: u64,
+    /// How it is.
+    #[serde(default)]
+    pub health: Option<Value>,
+}
+
+/// Leases that a worker keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Renewing {
+    /// Which, and how urgently each is known to stop.
+    pub known: Vec<(LeaseId, Urgency)>,
+    /// How long it waits for news, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// What happened with a lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reporting {
+    /// The lease.
+    pub lease: LeaseId,
+    /// What happened.
+    pub report: Report,
+}
+
+/// A question of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asking {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The question.
+    pub query: Asked,
+}
+
+/// Where a piece of a log belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogPiece {
+    /// The run.
+    pub run: String,
+    /// The node.
+    pub node: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The lease's token.
+    pub token: String,
+    /// Where its first byte is.
+    pub offset: u64,
+}
+
+/// Where the next piece of a log begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// The byte.
+    pub next: u64,
+}
+
+/// The worker that asks, which its token names.
+fn name(context: &Context) -> Result<String, Problem> {
+    context.may(Capability::JobsLease, None)?;
+    match &context.caller.principal {
+        Principal::Worker(id) => Ok(id.0.clone()),
+        _ => Err(Problem::forbidden("only workers lease jobs")),
+    }
+}
+
+/// What a worker talks to.
+async fn desk(context: &Context) -> Result<(Worker, Desk), Problem> {
+    let name = name(context)?;
+    let api = &context.api;
+    let worker = api.workers.get(&name).await?;
+    let worker = worker.ok_or_else(|| Problem::conflict("the worker has not registered"))?;
+    let current = api.applied.current().await?;
+    let pool = match &worker.pool {
+        None => None,
+        Some(pool) => match current.pool(pool) {
+            Some(spec) => Some((pool.clone(), spec)),
+            // A pool that is gone must not let in what it kept out.
+            None => return Err(Problem::forbidden(format!("there is no WorkerPool {pool:?}"))),
+        },
+    };
+    let claimant = Claimant { worker: name, labels: worker.labels.clone(), pool };
+    let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
+    Ok((worker, Desk::new(api.conductor.clone(), audience, claimant, api.terms)))
+}
+
+async fn register(context: Context, Json(body): Json<Registration>) -> Result<Answer<Registered>, Problem> {
+    let name = name(&context)?;
+    let now = now();
+    let known = context.api.workers.get(&name).await?;
+    if known.as_ref().is_some_and(|known| known.status == WorkerStatus::Disabled) {
+        return Err(disabled(&name));
+    }
+    let worker = Worker {
+        name: name.clone(),
+        labels: body.labels,
+        pool: body.pool,
+        slots: body.slots,
+        provider: body.provider,
+        version: body.version,
+        status: WorkerStatus::Active,
+        registered_at: now,
+        seen_at: now,
+        health: known.and_then(|known| known.health),
+    };
+    context.api.workers.register(&worker).await?;
+    let leases = context.api.conductor.queue.leases_of(&name).await?;
+    Ok(Answer(Registered { name, leases }))
+}
+
+fn disabled(name: &str) -> Problem {
+    Problem::forbidden(format!("the worker {name:?} is disabled"))
+        .hint("`reactorcide workers enable` lets it in again")
+}
+
+async fn claim(context: Context, Json(body): Json<Claiming>) -> Result<Answer<Work>, Problem> {
+    let (worker, desk) = desk(&context).await?;
+    context.api.workers.seen(&worker.name, now(), body.health.as_ref()).await?;
+    let wait = Duration::from_millis(body.wait_ms).min(LONGEST);
+    let mut closing = context.api.closing.clone();
+    let nothing = Answer(Work::Leases(Vec::new()));
+    let max = match worker.status {
+        WorkerStatus::Disabled => return Err(disabled(&worker.name)),
+        WorkerStatus::Draining => 0,
+        WorkerStatus::Active => body.max.min(1000),
+    };
+    if max == 0 {
+        // It may be let in again meanwhile.
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(Duration::from_secs(5))) => {}
+            () = until_closing(&mut closing) => {}
+        }
+        return Ok(nothing);
+    }
+    // A server that ends hands nothing out, and cuts nobody off who was handed something.
+    if *closing.borrow() {
+        return Err(Problem::unavailable("the server is shutting down"));
+    }
+    let claim = desk.claim(max, wait);
+    tokio::pin!(claim);
+    tokio::select! {
+        biased;
+        work = &mut claim => Ok(Answer(work?)),
+        () = until_closing(&mut closing) => {
+            desk.close();
+            Ok(claim.await.map_or(nothing, |work| match work {
+                Work::Leases(leases) => Answer(Work::Leases(leases)),
+                // Other servers go on.
+                Work::Closed => Answer(Work::Leases(Vec::new())),
+            }))
+        }
+    }
+}
+
+async fn renew(context: Context, Json(body): Json<Renewing>) -> Result<Answer<Vec<Renewed>>, Problem> {
+    let (worker, desk) = desk(&context).await?;
+    if worker.status == WorkerStatus::Disabled {
+        return Err(disabled(&worker.name));
+    }
+    context.api.workers.seen(&worker.name, now(), None).await?;
+    let wait = if *context.api.closing.borrow() { 0 } else { body.wait_ms };
+    let mut closing = context.api.closing.clone();
+    tokio::select! {
+        renewed = desk.renew(&body.known, Duration::from_millis(wait).min(LONGEST)) => Ok(Answer(renewed?)),
+        () = until_closing(&mut closing) => Ok(Answer(desk.renew(&body.known, Duration::ZERO).await?)),
+    }
+}
+
+async fn report(context: Context, Json(body): Json<Reporting>) -> Result<StatusCode, Problem> {
+    let (_, desk) = desk(&context).await?;
+    let finished = matches!(body.report, Report::Finished(_));
+    desk.report(&body.lease, body.report).await?;
+    if finished {
+        let key = LogKey::new(&body.lease.run, &body.lease.node, body.lease.attempt);
+        // Whoever follows is let go. If it cannot be now, it is when somebody reads it or it is removed.
+        if let Err(error) = context.api.logs.finish(&key).await {
+            tracing::warn!(run.id = body.lease.run, job.name = body.lease.node, %error, "a log could not be finished");
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn log(
+    context: Context,
+    Query(piece): Query<LogPiece>,
+    bytes: Bytes,
+) -> Result<Answer<Logged>, Problem> {
+    let (_, desk) = desk(&context).await?;
+    let LogPiece { run, node, attempt, token, offset } = piece;
+    let lease = LeaseId { run, node, attempt, token };
+    let next = desk.log(&lease, offset, bytes.to_vec()).await?;
+    Ok(Answer(Logged { next }))
+}
+
+async fn ask(context: Context, Json(body): Json<Asking>) -> Result<Answer<Said>, Problem> {
+    let (_, desk) = desk(&context).await?;
+    Ok(Answer(desk.ask(&body.lease, body.query).await?))
+}
+
+/// Keeps what workers say.
+pub(crate) struct Archive {
+    pub(crate) logs: Arc<dyn LogStore>,
+}
+
+#[async_trait]
+impl Audience for Archive {
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        use reactorcide_engine::logs::LogError;
+        let key = LogKey::new(&lease.run, &lease.node, lease.attempt);
+        self.logs.append(&key, offset, lines.into()).await.map_err(|error| match error {
+            LogError::Gap { expected, .. } => CoordinatorError::Gap { expected },
+            LogError::Finished { .. } => lease.stale(),
+            LogError::Storage(error) => CoordinatorError::Unavailable(error.to_string()),
+        })
+    }
+
+    async fn progress(&self, lease: &LeaseId, text: String) {
+        tracing::debug!(run.id = lease.run, job.name = lease.node, text, "progress");
+    }
+}

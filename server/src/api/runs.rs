@@ -1,0 +1,549 @@
+//! Runs: started, listed, looked at, followed, cancelled and repeated.
+
+use std::collections::BTreeMap;
+
+use axum::Json as Answer;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{EventType, FailureReason};
+use reactorcide_engine::identity::Capability;
+use reactorcide_engine::runs::{RunFilter, RunRecord};
+use reactorcide_engine::scheduler::{self, Event, Millis, NodeStatus, RunStatus, Selection, Transition};
+use reactorcide_engine::trigger_match::RunEvent;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::context::{Context, Json, MaybeJson, Path, Query};
+use super::log_stream::follow_run;
+use super::{Page, Problem, Route, page};
+use crate::conductor::{Start, now};
+use crate::start::{StartError, Wanted, find, start};
+
+/// The routes of runs.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/runs", list)
+            .named("listRuns", "runs", "Runs, newest first")
+            .needs(Capability::RunsRead)
+            .query::<ListRuns>()
+            .answers::<Page<Run>>(200),
+        Route::post("/api/v1/runs", create)
+            .named("startRun", "runs", "Starts a run of an applied pipeline")
+            .needs(Capability::RunsStart)
+            .body::<StartRun>()
+            .answers::<Run>(201)
+            .problems(&[404])
+            .idempotent(),
+        Route::get("/api/v1/runs/{run}", show)
+            .named("getRun", "runs", "A run with its jobs")
+            .needs(Capability::RunsRead)
+            .answers::<RunDetail>(200),
+        Route::get("/api/v1/runs/{run}/transitions", transitions)
+            .named("listTransitions", "runs", "Every decision on a run, with its reason, oldest first")
+            .needs(Capability::RunsRead)
+            .query::<ListTransitions>()
+            .answers::<Page<TransitionRow>>(200),
+        Route::get("/api/v1/runs/{run}/events", events)
+            .named(
+                "followRun",
+                "runs",
+                "Decisions on a run as they are made, as server-sent events; it ends with the run",
+            )
+            .needs(Capability::RunsRead)
+            .query::<Follow>()
+            .answers_raw("text/event-stream"),
+        Route::post("/api/v1/runs/{run}/cancel", cancel)
+            .named("cancelRun", "runs", "Cancels a run")
+            .needs(Capability::RunsCancel)
+            .maybe_body::<CancelRun>()
+            .problems(&[409]),
+        Route::post("/api/v1/runs/{run}/retry", retry)
+            .named("retryRun", "runs", "Runs a run that has ended once more, or what of it did not succeed")
+            .needs(Capability::RunsStart)
+            .maybe_body::<RetryRun>()
+            .answers::<Run>(201)
+            .problems(&[409])
+            .idempotent(),
+    ]
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The address of the pipeline.
+    pub pipeline: String,
+    /// The project.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// The type of the event that started it.
+    pub event: String,
+    /// Who started it.
+    pub actor: String,
+    /// The run that it repeats.
+    #[serde(default)]
+    pub retry_of: Option<String>,
+    /// Where it is on its way: `running`, `succeeded`, `failed`, `cancelled`.
+    pub status: String,
+    /// When it began, in milliseconds since 1970.
+    pub started_at: Millis,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_at: Option<Millis>,
+}
+
+impl From<RunRecord> for Run {
+    fn from(run: RunRecord) -> Self {
+        Self {
+            id: run.id,
+            pipeline: run.pipeline,
+            project: run.project,
+            event: run.event,
+            actor: run.actor,
+            retry_of: run.retry_of,
+            status: run.status.as_str().to_owned(),
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        }
+    }
+}
+
+/// A run with its jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunDetail {
+    /// In short.
+    #[serde(flatten)]
+    pub run: Run,
+    /// The event that started it, as conditions see it.
+    pub trigger: BTreeMap<String, Value>,
+    /// Its inputs.
+    pub inputs: BTreeMap<String, Value>,
+    /// Its variables now.
+    pub vars: BTreeMap<String, Value>,
+    /// Its jobs, in the order in which they came to be.
+    pub jobs: Vec<JobRow>,
+}
+
+/// A job of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobRow {
+    /// Its name.
+    pub name: String,
+    /// `waiting`, `queued`, `running`, `succeeded`, `failed`, `skipped`, `cancelled`.
+    pub status: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Why it failed, in a word.
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// The exit code of its last attempt.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// When it first started.
+    #[serde(default)]
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_at: Option<Millis>,
+}
+
+impl From<scheduler::Row> for JobRow {
+    fn from(row: scheduler::Row) -> Self {
+        Self {
+            name: row.name,
+            status: status_word(row.status),
+            reason: row.reason,
+            failure: row.failure.map(failure_word),
+            exit_code: row.exit_code,
+            attempts: row.attempts,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
+    }
+}
+
+fn status_word(status: NodeStatus) -> String {
+    status.as_str().to_owned()
+}
+
+/// The word for a reason of failure.
+pub(super) fn failure_word(reason: FailureReason) -> String {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A decision on a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TransitionRow {
+    /// Its place among the decisions on this run, from 0.
+    pub ordinal: u64,
+    /// When, in milliseconds since 1970.
+    pub at: Millis,
+    /// The job; absent for the run as a whole.
+    #[serde(default)]
+    pub job: Option<String>,
+    /// The attempt, where it is about one.
+    #[serde(default)]
+    pub attempt: Option<u32>,
+    /// What it became.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl TransitionRow {
+    /// A decision and its place.
+    pub(super) fn new(ordinal: u64, transition: Transition) -> Self {
+        let Transition { at, node, attempt, to, reason } = transition;
+        Self { ordinal, at, job: node, attempt, to, reason }
+    }
+}
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListRuns {
+    /// Those of a project. Needed by who may not read the whole workspace.
+    pub project: Option<String>,
+    /// Those of a pipeline, by its address.
+    pub pipeline: Option<String>,
+    /// Those that are there on their way.
+    pub status: Option<RunStatusWord>,
+    /// Those that an event of this type started.
+    pub event: Option<String>,
+    /// Those whose id ends in this.
+    pub id: Option<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Goes on with an earlier list.
+    pub cursor: Option<String>,
+}
+
+/// Where a run is on its way.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum RunStatusWord {
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<RunStatusWord> for RunStatus {
+    fn from(word: RunStatusWord) -> Self {
+        match word {
+            RunStatusWord::Running => Self::Running,
+            RunStatusWord::Succeeded => Self::Succeeded,
+            RunStatusWord::Failed => Self::Failed,
+            RunStatusWord::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+async fn list(context: Context, Query(query): Query<ListRuns>) -> Result<Answer<Page<Run>>, Problem> {
+    context.may(Capability::RunsRead, query.project.as_deref())?;
+    let limit = page::limit(query.limit)?;
+    let filter = RunFilter {
+        id: query.id,
+        project: query.project,
+        pipeline: query.pipeline,
+        status: query.status.map(RunStatus::from),
+        event: query.event,
+        before: page::decode(query.cursor.as_deref())?,
+        limit: limit + 1,
+    };
+    let runs = context.api.conductor.runs.runs(&filter).await?;
+    let runs: Vec<Run> = runs.into_iter().map(Run::from).collect();
+    Ok(Answer(Page::of(runs, limit, |run| (run.started_at, run.id.clone()))))
+}
+
+/// What to start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// The pipeline: `PROJECT/NAME` or its address.
+    #[schemars(length(min = 1, max = 300))]
+    pub pipeline: String,
+    /// The branch whose code is to be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    pub branch: Option<String>,
+    /// The tag whose code is to be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    pub tag: Option<String>,
+    /// The commit whose code is to be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{40}([0-9a-f]{24})?$"))]
+    pub sha: Option<String>,
+    /// Values of the pipeline's inputs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Value>,
+    /// Variables over those that the pipeline declares.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
+    /// Only these jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
+    /// And all that they wait for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow_needs: bool,
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StartError::NoPipeline { hint, .. } => Self { hint, ..Self::not_found(detail) },
+            StartError::Broken(_) | StartError::Refused(_) => Self::unprocessable(detail),
+        }
+    }
+}
+
+async fn create(
+    context: Context,
+    headers: HeaderMap,
+    Json(body): Json<StartRun>,
+) -> Result<impl IntoResponse, Problem> {
+    let current = context.api.applied.current().await?;
+    let pipeline = match find(&current.catalog, &body.pipeline) {
+        Ok(pipeline) => pipeline,
+        // Who may start nothing does not learn what there is.
+        Err(error) => {
+            context.may(Capability::RunsStart, None)?;
+            return Err(error.into());
+        }
+    };
+    context.may(Capability::RunsStart, pipeline.project.as_deref())?;
+    if let Some(sha) = &body.sha
+        && !(matches!(sha.len(), 40 | 64) && sha.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
+    }
+    let event = RunEvent {
+        kind: EventType::Manual,
+        branch: body.branch.unwrap_or_default(),
+        tag: body.tag.unwrap_or_default(),
+        sha: body.sha.unwrap_or_default(),
+        action: String::new(),
+        changed_files: Vec::new(),
+    };
+    let selection = (!body.jobs.is_empty())
+        .then(|| Selection { jobs: body.jobs.clone(), follow_needs: body.follow_needs });
+    let (inputs, vars, actor) = (body.inputs, body.vars, context.actor());
+    let wanted = Wanted { pipeline, event, inputs, vars, selection, actor };
+    let key = idempotency_key(&context, &headers, "runs")?;
+    let begun = start(&current.catalog, wanted, key)?;
+    accept(&context, begun).await
+}
+
+/// Starts a run, or finds the one that the same request started before.
+async fn accept(context: &Context, begun: Start) -> Result<impl IntoResponse + use<>, Problem> {
+    let run = Run::from(begun.record.clone());
+    let started = context.api.conductor.start(begun).await?;
+    let run = if started.new {
+        let detail = json!({"pipeline": run.pipeline, "event": run.event, "retry_of": run.retry_of});
+        context.note(Capability::RunsStart.as_str(), &format!("run/{}", run.id), detail).await?;
+        run
+    } else {
+        let filter = RunFilter { id: Some(started.run), ..RunFilter::newest(1) };
+        let known = context.api.conductor.runs.runs(&filter).await?;
+        known.into_iter().next().map(Run::from).ok_or_else(|| Problem::not_found("the run is gone"))?
+    };
+    let location = format!("/api/v1/runs/{}", run.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Answer(run)))
+}
+
+/// What makes two requests one: the key that the caller gave, which is theirs alone.
+pub(super) fn idempotency_key(
+    context: &Context,
+    headers: &HeaderMap,
+    what: &str,
+) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=128).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+    let key =
+        key.ok_or_else(|| Problem::invalid("an Idempotency-Key is 1 to 128 visible ASCII characters"))?;
+    Ok(Some(format!("{what} {} {key}", context.caller.principal)))
+}
+
+/// The run that somebody asks about, if they may.
+pub(super) async fn run_of(
+    context: &Context,
+    run: &str,
+    capability: Capability,
+) -> Result<RunRecord, Problem> {
+    let filter = RunFilter { id: Some(run.to_owned()), ..RunFilter::newest(1) };
+    let found = context.api.conductor.runs.runs(&filter).await?;
+    let found = found.into_iter().next().filter(|found| found.id == run);
+    match found {
+        Some(found) => {
+            context.may(capability, found.project.as_deref())?;
+            Ok(found)
+        }
+        None => {
+            context.may(capability, None)?;
+            Err(Problem::not_found(format!("there is no run {run:?}")))
+        }
+    }
+}
+
+async fn show(context: Context, Path(run): Path<String>) -> Result<Answer<RunDetail>, Problem> {
+    let record = run_of(&context, &run, Capability::RunsRead).await?;
+    let look = context.api.conductor.look(&run, true, |known| {
+        let state = &known.state;
+        let trigger = state.event.as_object().cloned().unwrap_or_default().into_iter().collect();
+        let jobs = state.rows().into_iter().map(JobRow::from).collect();
+        (Run::from(known.record.clone()), trigger, state.inputs.clone(), state.vars().clone(), jobs)
+    });
+    let (run, trigger, inputs, vars, jobs) = match look.await {
+        Ok(found) => found,
+        // Remembered by an earlier version, which kept less.
+        Err(crate::conductor::ConductError::NoRun(_)) => {
+            (record.into(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Answer(RunDetail { run, trigger, inputs, vars, jobs }))
+}
+
+/// Which decisions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListTransitions {
+    /// How many.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Goes on with an earlier list.
+    pub cursor: Option<String>,
+}
+
+async fn transitions(
+    context: Context,
+    Path(run): Path<String>,
+    Query(query): Query<ListTransitions>,
+) -> Result<Answer<Page<TransitionRow>>, Problem> {
+    run_of(&context, &run, Capability::RunsRead).await?;
+    let limit = page::limit(query.limit)?;
+    let from: u64 = page::decode(query.cursor.as_deref())?.unwrap_or(0);
+    let found = context.api.conductor.runs.transitions(&run, from, limit + 1).await?;
+    let rows = (from..).zip(found).map(|(ordinal, one)| TransitionRow::new(ordinal, one)).collect();
+    Ok(Answer(Page::of(rows, limit, |last: &TransitionRow| last.ordinal + 1)))
+}
+
+/// From where to follow.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Follow {
+    /// The first decision to be told. `Last-Event-ID` goes on after that.
+    #[serde(default)]
+    pub from: u64,
+}
+
+async fn events(
+    context: Context,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+    Query(query): Query<Follow>,
+) -> Result<impl IntoResponse, Problem> {
+    run_of(&context, &run, Capability::RunsRead).await?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    Ok(follow_run(context.api, run, last.map_or(query.from, |last| last + 1)))
+}
+
+/// How to cancel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRun {
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    pub reason: Option<String>,
+    /// Kill at once instead of asking.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl CancelRun {
+    /// Who wants it and why, in one line.
+    pub(super) fn words(&self, verb: &str, actor: &str) -> String {
+        match self.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
+            Some(reason) => {
+                let reason: String = reason.chars().filter(|c| !c.is_control()).take(1000).collect();
+                format!("{verb} by {actor}: {reason}")
+            }
+            None => format!("{verb} by {actor}"),
+        }
+    }
+}
+
+async fn cancel(
+    context: Context,
+    Path(run): Path<String>,
+    MaybeJson(body): MaybeJson<CancelRun>,
+) -> Result<StatusCode, Problem> {
+    let record = run_of(&context, &run, Capability::RunsCancel).await?;
+    if record.status != RunStatus::Running {
+        return Err(Problem::conflict(format!("the run has already ended: {}", record.status.as_str())));
+    }
+    let reason = body.words("cancelled", &context.actor());
+    context.api.conductor.tell(&run, Event::Cancel { reason, force: body.force }).await?;
+    let detail = json!({"force": body.force, "reason": body.reason});
+    context.note(Capability::RunsCancel.as_str(), &format!("run/{run}"), detail).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How to repeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRun {
+    /// Only what did not succeed; the rest counts as it is.
+    #[serde(default)]
+    pub failed_only: bool,
+}
+
+async fn retry(
+    context: Context,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+    MaybeJson(body): MaybeJson<RetryRun>,
+) -> Result<impl IntoResponse, Problem> {
+    let record = run_of(&context, &run, Capability::RunsStart).await?;
+    if record.status == RunStatus::Running {
+        return Err(Problem::conflict("the run goes on").hint("cancel it first, or wait for its end"));
+    }
+    if body.failed_only && record.status == RunStatus::Succeeded {
+        return Err(Problem::conflict("nothing of the run failed"));
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    let again = id.clone();
+    let look =
+        context.api.conductor.look(&run, true, move |known| known.state.again(again, body.failed_only));
+    let state = look.await?;
+    let address: Result<Address, _> = record.pipeline.parse();
+    if address.is_err() {
+        return Err(Problem::conflict("the run is of no pipeline that is applied"));
+    }
+    let key = idempotency_key(&context, &headers, &format!("retry {run}"))?;
+    let record = RunRecord {
+        id,
+        actor: context.actor(),
+        retry_of: Some(run),
+        holder: None,
+        started_at: now(),
+        ended_at: None,
+        status: RunStatus::Running,
+        ..record
+    };
+    accept(&context, Start { record, key, state }).await
+}

@@ -1,0 +1,82 @@
+//! What is applied, as the server needs it at every request: read again only when there was another apply.
+
+use std::sync::Arc;
+
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Catalog, Kind, Spec, WorkerPoolSpec};
+use reactorcide_engine::identity::Bindings;
+use reactorcide_engine::store::{Store, StoreError};
+use tokio::sync::Mutex;
+
+/// Reads what is applied.
+pub struct Applied {
+    store: Arc<dyn Store>,
+    last: Mutex<Arc<Current>>,
+}
+
+/// What was applied at one moment.
+#[derive(Debug, Default)]
+pub struct Current {
+    /// Which apply was the last.
+    pub serial: u64,
+    /// All resources.
+    pub catalog: Catalog,
+    /// Who has which role.
+    pub bindings: Bindings,
+}
+
+impl Applied {
+    /// What is applied in a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, last: Mutex::default() }
+    }
+
+    /// Where it is.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What is applied now.
+    pub async fn current(&self) -> Result<Arc<Current>, StoreError> {
+        let newest = self.store.history(None, 1).await?;
+        let serial = newest.first().map_or(0, |change| change.serial);
+        let mut last = self.last.lock().await;
+        if last.serial != serial {
+            *last = Arc::new(self.read().await?);
+        }
+        Ok(Arc::clone(&last))
+    }
+
+    async fn read(&self) -> Result<Current, StoreError> {
+        let snapshot = self.store.snapshot().await?;
+        let mut catalog = Catalog::default();
+        for (address, head) in &snapshot.heads {
+            match head.resource() {
+                Ok(resource) => drop(catalog.insert(address.clone(), resource.into())),
+                // Applied by a later version: the rest is still good.
+                Err(error) => tracing::error!(%address, %error, "an applied resource cannot be read"),
+            }
+        }
+        let bindings = Bindings::of(&catalog);
+        Ok(Current { serial: snapshot.serial, catalog, bindings })
+    }
+}
+
+impl Current {
+    /// A pool of workers.
+    pub fn pool(&self, name: &str) -> Option<WorkerPoolSpec> {
+        let resource = self.catalog.get(&Address::new(Kind::WorkerPool, None, name))?;
+        match &resource.spec {
+            Spec::WorkerPool(spec) => Some(WorkerPoolSpec::clone(spec)),
+            _ => None,
+        }
+    }
+
+    /// How much more than others each project gets.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.catalog.iter().filter_map(|(address, resource)| match &resource.spec {
+            Spec::Project(project) => Some((address.name.as_str(), project.weight)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! Starts a run of an applied pipeline: what it is told is checked, what it depends on is pinned.
+
+use std::collections::BTreeMap;
+
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{Catalog, EventType, Kind, Spec};
+use reactorcide_engine::runs::RunRecord;
+use reactorcide_engine::scheduler::{NewRun, RunState, RunStatus, Selection};
+use reactorcide_engine::suggest::nearest;
+use reactorcide_engine::trigger_match::{RunEvent, starts};
+use reactorcide_engine::workflow;
+use serde_json::Value;
+
+use crate::conductor::{Start, now};
+
+/// What is to be run, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The pipeline.
+    pub pipeline: Address,
+    /// The event that it is started by.
+    pub event: RunEvent,
+    /// Values of its inputs.
+    pub inputs: BTreeMap<String, Value>,
+    /// Variables over those that it declares.
+    pub vars: BTreeMap<String, Value>,
+    /// Only these jobs, and what they wait for where that is said.
+    pub selection: Option<Selection>,
+    /// Who wants it, for people.
+    pub actor: String,
+}
+
+/// Why a run cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// There is no such pipeline.
+    #[error("there is no pipeline {name:?}")]
+    NoPipeline {
+        /// What was asked for.
+        name: String,
+        /// What may be meant.
+        hint: Option<String>,
+    },
+    /// What is applied cannot be run.
+    #[error("{0}")]
+    Broken(String),
+    /// What it is told does not fit.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Finds the pipeline that a name means: `PROJECT/NAME`, its address, or a name that only one has.
+pub fn find(catalog: &Catalog, name: &str) -> Result<Address, StartError> {
+    let pipelines: Vec<&Address> = catalog.keys().filter(|address| address.kind == Kind::Pipeline).collect();
+    let long = |address: &Address| match &address.project {
+        Some(project) => format!("{project}/{}", address.name),
+        None => address.name.clone(),
+    };
+    let means =
+        |address: &&&Address| address.name == name || long(address) == name || address.to_string() == name;
+    let found: Vec<&&Address> = pipelines.iter().filter(means).collect();
+    match found.as_slice() {
+        [one] => Ok((**one).clone()),
+        [] => {
+            let names: Vec<String> = pipelines.iter().map(|address| long(address)).collect();
+            let hint =
+                nearest(name, names.iter().map(String::as_str)).map(|name| format!("did you mean {name}?"));
+            Err(StartError::NoPipeline { name: name.to_owned(), hint })
+        }
+        many => {
+            let names: Vec<String> = many.iter().map(|address| long(address)).collect();
+            Err(StartError::Refused(format!("{name:?} means several pipelines: {}", names.join(", "))))
+        }
+    }
+}
+
+/// Makes a run of what is applied now. From here on it depends on nothing that may change.
+pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<Start, StartError> {
+    let Wanted { pipeline, event, inputs, vars, selection, actor } = wanted;
+    let Some(Spec::Pipeline(spec)) = catalog.get(&pipeline).map(|resource| &resource.spec) else {
+        return Err(StartError::NoPipeline { name: pipeline.to_string(), hint: None });
+    };
+    if let Err(reasons) = starts(spec, &event) {
+        let reasons = reasons.join("; ");
+        return Err(StartError::Refused(format!("this event does not start {pipeline}: {reasons}")));
+    }
+    let mut workflow = workflow::resolve(catalog, &pipeline).map_err(|errors| {
+        let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        StartError::Broken(messages.join("; "))
+    })?;
+    let inputs = workflow.inputs_with(inputs).map_err(|error| StartError::Refused(error.to_string()))?;
+    if let Some(selection) = &selection
+        && let Some(unknown) = selection.jobs.iter().find(|job| !workflow.jobs.contains_key(*job))
+    {
+        let hint = nearest(unknown, workflow.jobs.keys().map(String::as_str));
+        let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        return Err(StartError::Refused(format!("{pipeline} has no job {unknown:?}{hint}")));
+    }
+    workflow.take_code_at(catalog, reference(&event).as_deref());
+    let record = RunRecord {
+        id: uuid::Uuid::now_v7().to_string(),
+        pipeline: pipeline.to_string(),
+        project: pipeline.project.clone(),
+        event: word(event.kind),
+        actor,
+        retry_of: None,
+        holder: None,
+        started_at: now(),
+        ended_at: None,
+        status: RunStatus::Running,
+    };
+    let id = record.id.clone();
+    let state = RunState::new(NewRun { id, workflow, event: event.to_value(), vars, inputs, selection });
+    Ok(Start { record, key, state })
+}
+
+/// What an event names of a repository where it gives no commit: the tag, else the branch.
+fn reference(event: &RunEvent) -> Option<String> {
+    if !event.sha.is_empty() {
+        None
+    } else if !event.tag.is_empty() {
+        Some(format!("refs/tags/{}", event.tag))
+    } else if !event.branch.is_empty() && event.kind != EventType::PullRequest {
+        Some(format!("refs/heads/{}", event.branch))
+    } else {
+        None
+    }
+}
+
+/// The word for a type of event.
+pub(crate) fn word(kind: EventType) -> String {
+    let value = serde_json::to_value(kind).unwrap_or_default();
+    value.as_str().unwrap_or("manual").to_owned()
+}

@@ -1,0 +1,182 @@
+//! The coordinator behind HTTP: a server, which a worker reaches with its token.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::protocol::query::{Answer, Query};
+use reactorcide_engine::protocol::spec::Sensitive;
+use reactorcide_engine::queue::Renewed;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take beyond what was asked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server.
+#[derive(Debug)]
+pub struct Remote {
+    client: Client,
+    url: String,
+    token: Sensitive,
+}
+
+/// Who a worker says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The WorkerPool that it is in.
+    pub pool: Option<String>,
+    /// How many jobs it runs at once.
+    pub slots: usize,
+    /// What runs its containers.
+    pub provider: String,
+}
+
+/// What a server says to a worker that registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Its name.
+    pub name: String,
+    /// Leases that the server knows it to have.
+    pub leases: Vec<LeaseId>,
+}
+
+impl Remote {
+    /// A server at a URL, `http://HOST:PORT` or `https://…`.
+    pub fn new(url: &str, token: Sensitive) -> Result<Self, CoordinatorError> {
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("reactorcide-worker/", env!("CARGO_PKG_VERSION")));
+        let client = client.build().map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// Says who this worker is.
+    pub async fn register(&self, identity: &Identity) -> Result<Welcome, CoordinatorError> {
+        let body = json!({
+            "labels": identity.labels, "pool": identity.pool, "slots": identity.slots, "provider": identity.provider,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let value: Value = self.call("register", &body, Duration::ZERO).await?;
+        let leases = serde_json::from_value(value["leases"].clone()).unwrap_or_default();
+        Ok(Welcome { name: value["name"].as_str().unwrap_or_default().to_owned(), leases })
+    }
+
+    fn post(&self, what: &str, wait: Duration) -> RequestBuilder {
+        let request = self.client.post(format!("{}/worker/v1/{what}", self.url));
+        request.bearer_auth(self.token.expose()).timeout(wait + PATIENCE)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        body: &Value,
+        wait: Duration,
+    ) -> Result<T, CoordinatorError> {
+        send(self.post(what, wait).json(body)).await
+    }
+}
+
+/// Sends a request, and reads what comes back.
+async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, CoordinatorError> {
+    let response = request.send().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
+    let status = response.status();
+    let bytes = response.bytes().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
+    if status.is_success() {
+        let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        return serde_json::from_slice(bytes)
+            .map_err(|error| CoordinatorError::Unavailable(format!("the answer cannot be read: {error}")));
+    }
+    let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    Err(refusal(status, &problem))
+}
+
+/// What a problem means for a worker.
+fn refusal(status: StatusCode, problem: &Value) -> CoordinatorError {
+    let kind = problem["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or_default();
+    let detail =
+        problem["detail"].as_str().unwrap_or_else(|| status.canonical_reason().unwrap_or("?")).to_owned();
+    match (status.as_u16(), kind) {
+        (409, "gap") => match problem["expected_offset"].as_u64() {
+            Some(expected) => CoordinatorError::Gap { expected },
+            None => CoordinatorError::Unavailable(detail),
+        },
+        (409, "stale_lease") => CoordinatorError::Stale { node: String::new(), attempt: 0 },
+        // What is not understood, not allowed or not there stays so; a server that restarts or is overrun does not.
+        (401 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422, _) | (400, _) => {
+            CoordinatorError::Refused(detail)
+        }
+        _ => CoordinatorError::Unavailable(format!("{}: {detail}", status.as_u16())),
+    }
+}
+
+/// An error with its causes, and without the URL.
+fn words(error: &reqwest::Error) -> String {
+    let mut words = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        words.push(error.to_string());
+        cause = error.source();
+    }
+    // The first one repeats the URL, the last one says what happened.
+    words.pop().unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same error, about this lease.
+fn of(lease: &LeaseId) -> impl Fn(CoordinatorError) -> CoordinatorError + '_ {
+    |error| match error {
+        CoordinatorError::Stale { .. } => lease.stale(),
+        error => error,
+    }
+}
+
+#[async_trait]
+impl Coordinator for Remote {
+    async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError> {
+        self.call("claim", &json!({"max": max, "wait_ms": millis(wait)}), wait).await
+    }
+
+    async fn renew(
+        &self,
+        known: &[(LeaseId, Urgency)],
+        wait: Duration,
+    ) -> Result<Vec<Renewed>, CoordinatorError> {
+        self.call("renew", &json!({"known": known, "wait_ms": millis(wait)}), wait).await
+    }
+
+    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), CoordinatorError> {
+        let body = json!({"lease": lease, "report": report});
+        let _: Value = self.call("report", &body, Duration::ZERO).await.map_err(of(lease))?;
+        Ok(())
+    }
+
+    async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        let (offset, attempt) = (offset.to_string(), lease.attempt.to_string());
+        let query = [
+            ("run", lease.run.as_str()),
+            ("node", &lease.node),
+            ("attempt", &attempt),
+            ("token", &lease.token),
+            ("offset", &offset),
+        ];
+        let request = self.post("log", Duration::from_secs(30)).query(&query).body(lines);
+        let value: Value = send(request).await.map_err(of(lease))?;
+        value["next"]
+            .as_u64()
+            .ok_or_else(|| CoordinatorError::Unavailable("the answer names no byte".to_owned()))
+    }
+
+    async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
+        self.call("ask", &json!({"lease": lease, "query": query}), Duration::ZERO).await.map_err(of(lease))
+    }
+}
