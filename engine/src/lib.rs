@@ -36,6 +36,7 @@ pub mod retention;
 pub mod runs;
 pub mod scheduler;
 pub mod schema;
+pub mod standby;
 pub mod storage;
 pub mod store;
 pub mod suggest;
