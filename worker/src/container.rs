@@ -34,7 +34,19 @@ pub struct Paths {
 
 /// The container of an assignment. `host` is the user that the worker runs as.
 pub fn container_spec(assignment: &Assignment, owner: &Owner, paths: &Paths, host: User) -> ContainerSpec {
-    let job = &assignment.job;
+    ContainerSpec {
+        name: container_name(assignment, owner),
+        labels: BTreeMap::from([
+            ("reactorcide.run".to_owned(), assignment.run.clone()),
+            ("reactorcide.job".to_owned(), assignment.node.clone()),
+            ("reactorcide.attempt".to_owned(), assignment.attempt.to_string()),
+        ]),
+        ..container_of(&assignment.job, owner, paths, host)
+    }
+}
+
+/// What a job says of its container, which has neither name nor labels yet.
+pub fn container_of(job: &Job, owner: &Owner, paths: &Paths, host: User) -> ContainerSpec {
     let bare = job.runner == RunnerMode::None;
     let mut mounts =
         vec![Mount { source: paths.workspace.clone(), target: job.mount.0.clone(), read_only: false }];
@@ -50,13 +62,9 @@ pub fn container_spec(assignment: &Assignment, owner: &Owner, paths: &Paths, hos
     let (entrypoint, command) = if bare { bare_command(job) } else { (runner_command(), Some(Vec::new())) };
     let resources = job.resources.unwrap_or_default();
     ContainerSpec {
-        name: container_name(assignment, owner),
+        name: String::new(),
         owner: owner.clone(),
-        labels: BTreeMap::from([
-            ("reactorcide.run".to_owned(), assignment.run.clone()),
-            ("reactorcide.job".to_owned(), assignment.node.clone()),
-            ("reactorcide.attempt".to_owned(), assignment.attempt.to_string()),
-        ]),
+        labels: BTreeMap::new(),
         image: unescape(job.image.as_deref().unwrap_or_default()),
         entrypoint,
         command,

@@ -4,8 +4,8 @@ mod clean_up;
 mod prepare;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -27,6 +27,7 @@ use crate::keeper::{Keeper, Order};
 use crate::outcome::{NOT_KEPT, Observed, Stopped, conclude};
 use crate::pump::{Pump, Wanted};
 use crate::spool::{SpoolReader, spool};
+use crate::standby::Ready;
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
 use crate::workspace::{Workspace, beside};
@@ -73,6 +74,8 @@ struct Attempt {
     worker: Worker,
     lease: LeaseId,
     workspace: PathBuf,
+    /// The name of the container that waited for it, where it runs in one.
+    waited: OnceLock<String>,
 }
 
 /// An attempt that is ready to run.
@@ -81,6 +84,8 @@ struct Prepared {
     container: ContainerSpec,
     spec: JobSpec,
     secrets: Values,
+    /// A container that waited for it.
+    ready: Option<Ready>,
 }
 
 impl Attempt {
@@ -95,7 +100,7 @@ impl Attempt {
         // The token keeps apart what looks the same.
         let name = format!("{clean}-{}-{}", lease.id.attempt, lease.id.token);
         let workspace = OwnerLock::workspaces(&settings.directory, &settings.owner).join(name);
-        Self { worker: worker.clone(), lease: lease.id.clone(), workspace }
+        Self { worker: worker.clone(), lease: lease.id.clone(), workspace, waited: OnceLock::new() }
     }
 
     fn provider(&self) -> &Arc<dyn Provider> {
@@ -166,36 +171,56 @@ impl Attempt {
     async fn drive(
         &self,
         assignment: &Assignment,
-        prepared: Prepared,
+        mut prepared: Prepared,
         begun: oneshot::Sender<()>,
         pump: &mut Pump,
         observed: &mut Observed,
     ) -> Result<(), ProviderError> {
-        let provider = self.provider();
-        let container = provider.create(&prepared.container).await?;
-        let mut attached = provider.attach(&container).await?;
-        let exit = watch_exit(provider, &container);
-        if let Err(error) = provider.start(&container).await {
-            exit.abort();
-            // Not every disk can carry a layer. The next attempt, which an engine's failure gets, copies.
-            if prepared.workspace.lower.is_some() {
-                tracing::warn!(%error, "the engine cannot mount a layer: code is copied from now on");
-                self.worker.layers.store(false, Ordering::Relaxed);
+        let mut line = serde_json::to_vec(&prepared.spec).unwrap_or_default();
+        line.push(b'\n');
+        let waited = match prepared.ready.take() {
+            Some(ready) => ready.hand_over(&line).await?,
+            None => None,
+        };
+        let (container, attached, exit) = match waited {
+            Some(waited) => {
+                let _ = self.waited.set(waited.name);
+                (waited.id, waited.attached, waited.exit)
             }
-            return Err(error);
-        }
+            None => self.start(&prepared.container, &line).await?,
+        };
         observed.started = true;
-        if let Some(input) = &mut attached.input {
-            let mut line = serde_json::to_vec(&prepared.spec).unwrap_or_default();
-            line.push(b'\n');
-            // A runner that died before it read its spec is seen by its exit.
-            let _ = input.write_all(&line).await;
-        }
         let _ = begun.send(());
         let exit =
             self.watch(assignment, &prepared.workspace, &container, attached, exit, pump, observed).await?;
         observed.exit = Some(exit);
         Ok(())
+    }
+
+    /// Creates and starts a container, and gives it its job.
+    async fn start(
+        &self,
+        spec: &ContainerSpec,
+        line: &[u8],
+    ) -> Result<(ContainerId, Attachment, JoinHandle<Result<Exit, ProviderError>>), ProviderError> {
+        let provider = self.provider();
+        let container = provider.create(spec).await?;
+        let mut attached = provider.attach(&container).await?;
+        let exit = watch_exit(provider, &container);
+        if let Err(error) = provider.start(&container).await {
+            exit.abort();
+            // Not every disk can carry a layer. The next attempt, which an engine's failure gets, copies.
+            if !spec.overlays.is_empty() {
+                tracing::warn!(%error, "the engine cannot mount a layer: code is copied from now on");
+                self.worker.layers.store(false, Ordering::Relaxed);
+            }
+            return Err(error);
+        }
+        if let Some(input) = &mut attached.input {
+            // A runner that died before it read its spec is seen by its exit.
+            let _ = input.write_all(line).await;
+        }
+        Ok((container, attached, exit))
     }
 
     /// Follows a running container to its end: takes what it prints, and stops it when somebody or something says so.

@@ -14,6 +14,7 @@ use crate::job;
 use crate::keeper::{Keeper, back_off};
 use crate::source::Context as SourceContext;
 use crate::spec::Secrets;
+use crate::standby::{Standby, StandbySettings};
 
 /// How long a coordinator may wait for work before it answers.
 const WAIT: Duration = Duration::from_secs(30);
@@ -47,6 +48,8 @@ pub struct Settings {
     pub slots: usize,
     /// The most bytes of log that wait on disk for whoever reads them.
     pub spool_bytes: u64,
+    /// What is started ahead of jobs.
+    pub standby: StandbySettings,
 }
 
 /// A worker.
@@ -60,6 +63,8 @@ pub struct Worker {
     pub keeper: Arc<Keeper>,
     /// Everything else.
     pub settings: Arc<Settings>,
+    /// What was started ahead of jobs.
+    pub standby: Standby,
     /// Whether the engine could mount layers when it was last tried.
     pub layers: Arc<AtomicBool>,
 }
@@ -69,13 +74,17 @@ impl Worker {
     pub fn new(provider: Arc<dyn Provider>, coordinator: Arc<dyn Coordinator>, settings: Settings) -> Self {
         let layers = Arc::new(AtomicBool::new(provider.has_overlays()));
         let keeper = Arc::new(Keeper::new(Arc::clone(&coordinator)));
-        Self { provider, coordinator, keeper, settings: Arc::new(settings), layers }
+        let settings = Arc::new(settings);
+        let standby = Standby::new(Arc::clone(&provider), Arc::clone(&settings));
+        Self { provider, coordinator, keeper, settings, standby, layers }
     }
 
     /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
     pub async fn work(self) -> Result<(), CoordinatorError> {
         let keeper = Arc::clone(&self.keeper);
         let keeping = tokio::spawn(async move { keeper.keep().await });
+        let standby = self.standby.clone();
+        let waiting = tokio::spawn(async move { standby.keep().await });
         let slots = Arc::new(Semaphore::new(self.settings.slots));
         let mut jobs = JoinSet::new();
         let mut failures = 0;
@@ -116,7 +125,10 @@ impl Worker {
             }
             while jobs.try_join_next().is_some() {}
         };
-        while jobs.join_next().await.is_some() {}
+        // What has no job yet gets none any more.
+        waiting.abort();
+        let rest = async { while jobs.join_next().await.is_some() {} };
+        tokio::join!(self.standby.close(), rest);
         keeping.abort();
         outcome
     }

@@ -38,13 +38,7 @@ impl Workspace {
         user: User,
     ) -> Result<Self, SourceError> {
         let workspace = Self { path: path.to_owned(), lower: lower.map(Arc::new) };
-        // A leftover of the same name would be another attempt's.
-        for path in [path, &workspace.ci(), &workspace.layer()] {
-            remove_tree(path).map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
-        }
-        let owner = (host.uid == 0).then_some(user);
-        workspace.directory("", owner, host, user)?;
-        workspace.directory("artifacts", owner, host, user)?;
+        let owner = workspace.make(host, user)?;
         if workspace.lower.is_some() {
             workspace.directory("src", owner, host, user)?;
             for name in ["upper", "work"] {
@@ -61,6 +55,57 @@ impl Workspace {
             ci.put(&workspace.ci(), owner)?;
         }
         Ok(workspace)
+    }
+
+    /// Makes a workspace for a user whose code comes later, when containers have it mounted already.
+    pub fn ahead(path: &Path, with_ci: bool, host: User, user: User) -> Result<Self, SourceError> {
+        let workspace = Self::at(path);
+        let owner = workspace.make(host, user)?;
+        if with_ci {
+            workspace.directory("ci", owner, host, user)?;
+            let ci = workspace.ci();
+            fs::create_dir(&ci).map_err(SourceError::io(&ci))?;
+            workspace.own(&ci, owner, host, user)?;
+        }
+        Ok(workspace)
+    }
+
+    /// Puts code into a workspace that was made ahead. The directories that are mounted stay the same ones.
+    pub fn fill(
+        path: &Path,
+        source: Option<&Code>,
+        ci: Option<&Code>,
+        host: User,
+        user: User,
+    ) -> Result<Self, SourceError> {
+        let workspace = Self::at(path);
+        let owner = (host.uid == 0).then_some(user);
+        if let Some(source) = source {
+            source.put(&path.join("src"), owner)?;
+        }
+        if let Some(ci) = ci {
+            let (new, mounted) = (beside(path, "ci-new"), workspace.ci());
+            ci.put(&new, owner)?;
+            for entry in fs::read_dir(&new).map_err(SourceError::io(&new))? {
+                let entry = entry.map_err(SourceError::io(&new))?;
+                let to = mounted.join(entry.file_name());
+                fs::rename(entry.path(), &to).map_err(SourceError::io(&to))?;
+            }
+            fs::remove_dir(&new).map_err(SourceError::io(&new))?;
+        }
+        Ok(workspace)
+    }
+
+    /// Makes what every workspace has. Returns who it is given to.
+    fn make(&self, host: User, user: User) -> Result<Option<User>, SourceError> {
+        // A leftover of the same name would be another attempt's.
+        for path in [&self.path, &self.ci(), &self.layer()] {
+            remove_tree(path).map_err(SourceError::io(path))?;
+        }
+        let owner = (host.uid == 0).then_some(user);
+        self.directory("", owner, host, user)?;
+        self.directory("artifacts", owner, host, user)?;
+        Ok(owner)
     }
 
     /// A workspace that was made.

@@ -17,9 +17,10 @@ impl Attempt {
         let workspace = Workspace::at(&self.workspace);
         let remove_workspace =
             tokio::task::spawn_blocking(move || if keep { Ok(()) } else { workspace.remove() });
-        let (removed, workspace) = tokio::join!(self.remove_container(&container.name), remove_workspace);
+        let name = self.waited.get().unwrap_or(&container.name);
+        let (removed, workspace) = tokio::join!(self.remove_container(name), remove_workspace);
         if let Err(error) = removed {
-            tracing::warn!(container = container.name, %error, "a container could not be removed");
+            tracing::warn!(container = name, %error, "a container could not be removed");
         }
         if let Ok(Err(_)) = workspace
             && let Err(error) = self.remove_as_root(container).await

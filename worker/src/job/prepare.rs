@@ -6,7 +6,7 @@ use std::time::Duration;
 use reactorcide_engine::config::{FailureReason, Job, RunnerMode, Source};
 use reactorcide_engine::coordinator::Report;
 use reactorcide_engine::protocol::mask::Values;
-use reactorcide_engine::provider::{ProviderError, User};
+use reactorcide_engine::provider::{ContainerSpec, ImageInfo, ProviderError, User};
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
 
@@ -15,6 +15,7 @@ use crate::container::{Paths, container_spec, user_of};
 use crate::outcome::{Observed, conclude};
 use crate::source::{Code, Credentials, SourceError, fetch};
 use crate::spec::job_spec;
+use crate::standby::Ready;
 use crate::workspace::{Workspace, host_user};
 
 /// A fetch that takes longer is told.
@@ -47,12 +48,15 @@ impl Attempt {
             container.environment.extend(secrets);
         }
         let user = user_of(job.run_as.as_ref(), host);
-        let workspace = self.make_workspace(assignment, host, user);
+        let workspace = self.make_workspace(assignment, &container, host, user);
         let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
-        let workspace = workspace?;
+        let (workspace, ready) = workspace?;
         container.overlays.extend(workspace.overlay(&format!("{}/src", job.mount.0)));
-        image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
-        Ok(Prepared { workspace, container, spec, secrets })
+        let image =
+            image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
+        // What waited with what the image's name stands for no more is not what this job would get.
+        let ready = ready.filter(|ready| ready.image == image.id);
+        Ok(Prepared { workspace, container, spec, secrets, ready })
     }
 
     pub(super) fn paths(&self, job: &Job) -> Paths {
@@ -66,13 +70,15 @@ impl Attempt {
         }
     }
 
-    /// Gets the code and puts it where the job will find it.
+    /// Gets the code and puts it where the job will find it: into the workspace of a container that waits for it, where
+    /// one does.
     async fn make_workspace(
         &self,
         assignment: &Assignment,
+        container: &ContainerSpec,
         host: User,
         user: User,
-    ) -> Result<Workspace, AttemptResult> {
+    ) -> Result<(Workspace, Option<Ready>), AttemptResult> {
         let settings = &self.worker.settings;
         let job = &assignment.job;
         let commit = assignment.event["sha"].as_str().filter(|sha| !sha.is_empty());
@@ -90,7 +96,11 @@ impl Attempt {
             }
         };
         let (source, ci) = tokio::try_join!(source, ci)?;
+        let standby = &self.worker.standby;
+        let waits = standby.is_for(&container.image) && !source.as_ref().is_some_and(Code::is_large);
+        let ready = if waits { standby.take(container, &self.workspace) } else { None };
         let lower = match &source {
+            _ if ready.is_some() => None,
             // What is kept for people is a directory like any other.
             Some(code) if !settings.keep_workspace && self.worker.layers.load(Ordering::Relaxed) => {
                 let lower = code.under_a_layer(&settings.sources, host, user).await;
@@ -99,11 +109,15 @@ impl Attempt {
             _ => None,
         };
         let path = self.workspace.clone();
+        let is_there = ready.is_some();
         let made = tokio::task::spawn_blocking(move || {
+            if is_there {
+                return Workspace::fill(&path, source.as_ref(), ci.as_ref(), host, user);
+            }
             Workspace::create(&path, source.as_ref(), lower, ci.as_ref(), host, user)
         });
         match made.await {
-            Ok(made) => made.map_err(|error| source_failed(&error)),
+            Ok(made) => made.map(|workspace| (workspace, ready)).map_err(|error| source_failed(&error)),
             Err(error) => {
                 Err(failed(FailureReason::Source, format!("copying the source broke off: {error}")))
             }
@@ -137,7 +151,7 @@ impl Attempt {
         Ok(fetched)
     }
 
-    async fn pull(&self, image: &str) -> Result<(), ProviderError> {
+    async fn pull(&self, image: &str) -> Result<ImageInfo, ProviderError> {
         let settings = &self.worker.settings;
         let (progress, mut told) = mpsc::unbounded_channel::<String>();
         let tell = async {
@@ -150,7 +164,7 @@ impl Attempt {
             let tell = |text: String| drop(progress.send(text));
             self.provider().pull(image, settings.pull, settings.pull_deadline, &tell).await
         };
-        tokio::join!(pull, tell).0.map(|_| ())
+        tokio::join!(pull, tell).0
     }
 }
 

@@ -18,6 +18,8 @@ use super::subversion::{self, SubversionSource};
 
 /// Fewer files are copied sooner than a layer is mounted.
 const WORTH_A_LAYER: usize = 200;
+/// Fewer files are copied sooner than a container is started: half of its time.
+const WORTH_A_START: usize = 4_000;
 
 /// Code, ready to be put where a job works.
 #[derive(Debug)]
@@ -78,6 +80,11 @@ impl Code {
                 alone.publish_as_it_is(&new).await.map(Some)
             }
         }
+    }
+
+    /// Whether a copy of it takes so long that a layer in a container which is yet to be started is sooner there.
+    pub fn is_large(&self) -> bool {
+        matches!(self, Self::Fetched { tree, .. } if has_more_than(&tree.path, WORTH_A_START))
     }
 
     /// What it is, for people.

@@ -11,7 +11,9 @@ use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{Desk, Local, RunEnd, RunError};
 use reactorcide_state::State;
-use reactorcide_worker::{OwnerLock, Secrets, SourceContext, SourceLimits, Worker, remove_all, sweep};
+use reactorcide_worker::{
+    OwnerLock, Secrets, SourceContext, SourceLimits, StandbySettings, Worker, remove_all, sweep,
+};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -125,6 +127,8 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         keep_workspace: how.keep_workspace,
         slots: how.max_parallel.map_or_else(processors, usize::from),
         spool_bytes: SPOOL_BYTES,
+        // What waits pays where jobs keep coming.
+        standby: StandbySettings::default(),
         directory: directory.clone(),
     };
     let ended = watched(plan, id, &provider, worker, &state, how).await;
