@@ -9,14 +9,21 @@ mod graph;
 mod history;
 mod import;
 mod init;
+mod jobs;
+mod login;
 mod plan;
+mod queue;
 mod reach;
 mod rollback;
 mod run;
 mod runs;
 mod schema;
+mod server;
 mod state;
+mod tokens;
 mod validate;
+mod worker;
+mod workers;
 
 use clap::Subcommand;
 
@@ -46,8 +53,24 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     /// Run the one job of a file in a container on this machine
     RunJob(Box<run::RunJobArgs>),
-    /// List the runs of this machine, or tell every decision on one and why
+    /// Serve the API, and decide on runs
+    Server(Box<server::ServerArgs>),
+    /// Take jobs from a server and run them here
+    Worker(worker::WorkerArgs),
+    /// Remember a server and a token for it
+    Login(login::LoginArgs),
+    /// Forget the server
+    Logout,
+    /// List runs, tell every decision on one, start, follow, cancel and repeat them
     Runs(runs::RunsArgs),
+    /// Look at the jobs of a run, read what they print, stop them
+    Jobs(jobs::JobsArgs),
+    /// Show what waits, and why
+    Queue(queue::QueueArgs),
+    /// Look at workers and direct them
+    Workers(workers::WorkersArgs),
+    /// Make, list and revoke tokens
+    Tokens(tokens::TokensArgs),
     /// Show what is applied: an overview, one resource, or a saved plan
     Show(state::ShowArgs),
     /// Look into the applied state
@@ -85,7 +108,15 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Explain(arguments) => explain::show(&arguments, settings),
         Command::Run(arguments) => run::run(&arguments, settings),
         Command::RunJob(arguments) => run::run_job(&arguments, settings),
+        Command::Server(arguments) => server::server(&arguments, settings),
+        Command::Worker(arguments) => worker::worker(&arguments, settings),
+        Command::Login(arguments) => login::login(&arguments),
+        Command::Logout => login::logout(),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
+        Command::Jobs(arguments) => jobs::jobs(&arguments, settings),
+        Command::Queue(arguments) => queue::queue(&arguments, settings),
+        Command::Workers(arguments) => workers::workers(&arguments, settings),
+        Command::Tokens(arguments) => tokens::tokens(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),
         Command::State(arguments) => state::state(&arguments, settings),
         Command::History(arguments) => history::history(&arguments, settings),

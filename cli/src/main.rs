@@ -1,6 +1,7 @@
 //! The `reactorcide` command: reads arguments, calls one command, turns its end into an exit code.
 
 mod applied;
+mod client;
 mod commands;
 mod commit;
 mod config_files;
@@ -13,8 +14,10 @@ mod report;
 mod runner_binary;
 mod secrets;
 mod settings;
+mod signals;
 mod stdout;
 mod time;
+mod worker_host;
 
 use std::io::Write;
 use std::panic::AssertUnwindSafe;

@@ -9,7 +9,7 @@ use reactorcide_server::{Happening, RunEnd};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, MissedTickBehavior};
 
-pub use text::{duration, safe};
+pub use text::{duration, push_line, safe};
 
 use human::Human;
 

@@ -6,6 +6,11 @@
 //! | --- | --- | --- |
 //! | `REACTORCIDE_CONFIG` | `--config` | the directory of the configuration |
 //! | `REACTORCIDE_STATE` | `--state` | where applied state is kept |
+//! | `REACTORCIDE_SERVER` | `--server` | the server that is asked instead of local state |
+//! | `REACTORCIDE_TOKEN` | | our token there; `login` remembers one |
+//! | `REACTORCIDE_WORKER_TOKEN` | `worker --token-file` | the token of a worker |
+//! | `REACTORCIDE_LISTEN` | `server --listen` | where a server listens |
+//! | `REACTORCIDE_STORAGE` | `server --storage` | where a server keeps logs and artifacts |
 //! | `NO_COLOR`, `CLICOLOR_FORCE` | `--color` | no colour, colour in spite of no terminal |
 
 use std::ffi::OsString;
@@ -23,6 +28,9 @@ pub struct GlobalArgs {
     /// Where applied state is kept [default: SQLite in .reactorcide-state beside the configuration]
     #[arg(long, global = true, value_name = "URL", env = "REACTORCIDE_STATE", hide_env_values = true)]
     state: Option<String>,
+    /// The server to ask instead of local state [default: the one of `login`]
+    #[arg(long, global = true, value_name = "URL", env = "REACTORCIDE_SERVER")]
+    server: Option<String>,
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
@@ -47,6 +55,8 @@ pub struct Settings {
     /// The state that `--state` names.
     #[allow(dead_code, reason = "the commands over applied state use it")]
     pub state: Option<String>,
+    /// The server that `--server` names.
+    pub server: Option<String>,
     /// When to use colour.
     pub color: ColorChoice,
 }
@@ -62,6 +72,7 @@ impl Settings {
         Self {
             config: arguments.config.filter(|path| !path.is_empty()).map(PathBuf::from),
             state: arguments.state.filter(|url| !url.is_empty()),
+            server: arguments.server.filter(|url| !url.is_empty()),
             color,
         }
     }

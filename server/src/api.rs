@@ -33,6 +33,7 @@ use crate::coordinator::Terms;
 use context::RequestId;
 
 pub use jobs::{JobDetail, StopJob};
+pub(crate) use link::Archive;
 pub use link::{Claiming, Registration, Renewing, Reporting};
 pub use page::Page;
 pub use problem::Problem;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Kind, Spec, WorkerPoolSpec};
 use reactorcide_engine::identity::Bindings;
+use reactorcide_engine::runs::Queue;
 use reactorcide_engine::store::{Store, StoreError};
 use tokio::sync::Mutex;
 
 /// Reads what is applied.
 pub struct Applied {
     store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
     last: Mutex<Arc<Current>>,
 }
 
@@ -26,9 +28,9 @@ pub struct Current {
 }
 
 impl Applied {
-    /// What is applied in a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, last: Mutex::default() }
+    /// What is applied in a store. What it says of the queue is told to that.
+    pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>) -> Self {
+        Self { store, queue, last: Mutex::default() }
     }
 
     /// Where it is.
@@ -42,7 +44,11 @@ impl Applied {
         let serial = newest.first().map_or(0, |change| change.serial);
         let mut last = self.last.lock().await;
         if last.serial != serial {
-            *last = Arc::new(self.read().await?);
+            let current = self.read().await?;
+            for (project, weight) in current.weights() {
+                self.queue.set_weight(project, weight).await?;
+            }
+            *last = Arc::new(current);
         }
         Ok(Arc::clone(&last))
     }

@@ -39,6 +39,8 @@ pub trait Audience: Send + Sync {
     async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError>;
     /// Something for people while a job does not run yet.
     async fn progress(&self, lease: &LeaseId, text: String);
+    /// The attempt is over: nothing will be added to its log.
+    async fn finished(&self, lease: &LeaseId);
 }
 
 /// The coordinator of one worker.
@@ -223,7 +225,12 @@ impl Coordinator for Desk {
                 return Ok(());
             }
         };
-        self.conductor.report(lease, event).await.map_err(|error| refused(error, lease))
+        let finished = matches!(event, Event::AttemptFinished { .. });
+        self.conductor.report(lease, event).await.map_err(|error| refused(error, lease))?;
+        if finished {
+            self.audience.finished(lease).await;
+        }
+        Ok(())
     }
 
     async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {

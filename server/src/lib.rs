@@ -9,6 +9,7 @@ pub mod holder;
 mod local;
 mod reaper;
 mod reconcile;
+mod serve;
 mod start;
 
 pub use applied::{Applied, Current};
@@ -17,4 +18,5 @@ pub use coordinator::{Audience, Desk, Terms};
 pub use local::{Happening, Local, RunEnd, RunError, end_gone, run};
 pub use reaper::reap;
 pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
+pub use serve::{ServeError, Server, new_token};
 pub use start::{StartError, Wanted, find, start};

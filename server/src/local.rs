@@ -175,6 +175,8 @@ impl Audience for Screen {
     async fn progress(&self, lease: &LeaseId, text: String) {
         let _ = self.show.send(Happening::Progress(lease.node.clone(), text)).await;
     }
+
+    async fn finished(&self, _: &LeaseId) {}
 }
 
 /// Shows what was decided since the last time. Whether the run has ended.

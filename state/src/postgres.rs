@@ -262,6 +262,11 @@ impl PostgresDatabase {
         Ok(())
     }
 
+    /// The schema that holds the workspace.
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// Where it is, for people: without the password.
     pub fn location(&self) -> String {
         self.location.clone()

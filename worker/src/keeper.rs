@@ -59,6 +59,13 @@ impl Keeper {
         self.changed.notify_one();
     }
 
+    /// Kills whatever runs: somebody here wants this worker to end.
+    pub fn stop_all(&self) {
+        for held in self.held().values() {
+            more(&held.order, Order { urgency: Urgency::AtOnce, not_kept: true });
+        }
+    }
+
     /// How many are held.
     pub fn count(&self) -> usize {
         self.held().len()

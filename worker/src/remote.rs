@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reactorcide_engine::config::Standby;
 use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::protocol::spec::Sensitive;
@@ -39,12 +40,14 @@ pub struct Identity {
 }
 
 /// What a server says to a worker that registers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Welcome {
     /// Its name.
     pub name: String,
     /// Leases that the server knows it to have.
     pub leases: Vec<LeaseId>,
+    /// Containers that it starts ahead of jobs.
+    pub standby: Vec<Standby>,
 }
 
 impl Remote {
@@ -65,7 +68,8 @@ impl Remote {
         });
         let value: Value = self.call("register", &body, Duration::ZERO).await?;
         let leases = serde_json::from_value(value["leases"].clone()).unwrap_or_default();
-        Ok(Welcome { name: value["name"].as_str().unwrap_or_default().to_owned(), leases })
+        let standby = serde_json::from_value(value["standby"].clone()).unwrap_or_default();
+        Ok(Welcome { name: value["name"].as_str().unwrap_or_default().to_owned(), leases, standby })
     }
 
     fn post(&self, what: &str, wait: Duration) -> RequestBuilder {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Work};
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::job;
@@ -67,6 +67,7 @@ pub struct Worker {
     pub standby: Standby,
     /// Whether the engine could mount layers when it was last tried.
     pub layers: Arc<AtomicBool>,
+    draining: Arc<watch::Sender<bool>>,
 }
 
 impl Worker {
@@ -76,7 +77,13 @@ impl Worker {
         let keeper = Arc::new(Keeper::new(Arc::clone(&coordinator)));
         let settings = Arc::new(settings);
         let standby = Standby::new(Arc::clone(&provider), Arc::clone(&settings));
-        Self { provider, coordinator, keeper, settings, standby, layers }
+        let draining = Arc::new(watch::Sender::new(false));
+        Self { provider, coordinator, keeper, settings, standby, layers, draining }
+    }
+
+    /// Takes no more jobs; [`Worker::work`] ends with those that it has.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
     }
 
     /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
@@ -88,10 +95,22 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(self.settings.slots));
         let mut jobs = JoinSet::new();
         let mut failures = 0;
+        let mut draining = self.draining.subscribe();
         let outcome = loop {
-            let Ok(first) = Arc::clone(&slots).acquire_owned().await else { break Ok(()) };
+            let first = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => break Ok(()),
+                first = Arc::clone(&slots).acquire_owned() => first,
+            };
+            let Ok(first) = first else { break Ok(()) };
             let free = slots.available_permits() + 1;
-            let leases = match self.coordinator.claim(free, WAIT).await {
+            // What is handed out while the worker goes away is lost in time, and given to another.
+            let claim = self.coordinator.claim(free, WAIT);
+            let claimed = tokio::select! {
+                claimed = claim => claimed,
+                _ = draining.wait_for(|draining| *draining) => break Ok(()),
+            };
+            let leases = match claimed {
                 Ok(Work::Leases(leases)) => leases,
                 Ok(Work::Closed) => break Ok(()),
                 Err(CoordinatorError::Unavailable(reason)) => {

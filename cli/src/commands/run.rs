@@ -23,6 +23,7 @@ use crate::settings::{Settings, config_directory_of};
 use crate::{applied, report};
 
 pub use ad_hoc::{RunJobArgs, run_job};
+pub use event::assignments;
 
 /// Options of `run`.
 #[derive(Debug, Args)]

@@ -1,4 +1,8 @@
-//! `reactorcide runs`: the runs of this machine, and why each job of one did what it did.
+//! `reactorcide runs`: the runs of a server, or of this machine, and why each job of one did what it did.
+
+mod remote;
+
+pub use remote::{escape, job_line, resolve};
 
 use std::io::Write;
 
@@ -6,6 +10,7 @@ use clap::Args;
 use reactorcide_engine::runs::{RunFilter, RunRecord};
 use reactorcide_engine::scheduler::Transition;
 
+use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::{duration, safe};
 use crate::settings::Settings;
@@ -16,7 +21,10 @@ const PAGE: u32 = 1000;
 
 /// Options of `runs`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<remote::RunsCommand>,
     /// A run, by its id or the end of it
     run: Option<String>,
     /// Print JSON
@@ -29,6 +37,12 @@ pub struct RunsArgs {
 
 /// Lists runs, or the decisions on one.
 pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> {
+    if let Some(command) = &arguments.command {
+        return remote::run(command, settings);
+    }
+    if let Some(client) = Client::wanted(settings)? {
+        return remote::list_or_show(&client, arguments.run.as_deref(), arguments.json, arguments.limit);
+    }
     applied::block_on(async {
         let Some(applied) = applied::open(settings).await? else {
             return Err(Failure::new("nothing was ever run here").hint("`reactorcide run PIPELINE`"));

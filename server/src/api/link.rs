@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use axum::Json as Answer;
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use reactorcide_engine::config::Standby;
 use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
 use reactorcide_engine::identity::{Capability, Principal};
 use reactorcide_engine::logs::{LogKey, LogStore};
@@ -80,6 +81,8 @@ pub struct Registered {
     pub name: String,
     /// Leases that it has: those that it knows of go on, the others are to be reported as lost.
     pub leases: Vec<LeaseId>,
+    /// Containers that it starts ahead of jobs, as its pool says.
+    pub standby: Vec<Standby>,
 }
 
 /// What a worker wants.
@@ -193,7 +196,10 @@ async fn register(context: Context, Json(body): Json<Registration>) -> Result<An
     };
     context.api.workers.register(&worker).await?;
     let leases = context.api.conductor.queue.leases_of(&name).await?;
-    Ok(Answer(Registered { name, leases }))
+    let current = context.api.applied.current().await?;
+    let pool = worker.pool.as_deref().and_then(|pool| current.pool(pool));
+    let standby = pool.map(|pool| pool.standby).unwrap_or_default();
+    Ok(Answer(Registered { name, leases, standby }))
 }
 
 fn disabled(name: &str) -> Problem {
@@ -256,15 +262,7 @@ async fn renew(context: Context, Json(body): Json<Renewing>) -> Result<Answer<Ve
 
 async fn report(context: Context, Json(body): Json<Reporting>) -> Result<StatusCode, Problem> {
     let (_, desk) = desk(&context).await?;
-    let finished = matches!(body.report, Report::Finished(_));
     desk.report(&body.lease, body.report).await?;
-    if finished {
-        let key = LogKey::new(&body.lease.run, &body.lease.node, body.lease.attempt);
-        // Whoever follows is let go. If it cannot be now, it is when somebody reads it or it is removed.
-        if let Err(error) = context.api.logs.finish(&key).await {
-            tracing::warn!(run.id = body.lease.run, job.name = body.lease.node, %error, "a log could not be finished");
-        }
-    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -304,5 +302,13 @@ impl Audience for Archive {
 
     async fn progress(&self, lease: &LeaseId, text: String) {
         tracing::debug!(run.id = lease.run, job.name = lease.node, text, "progress");
+    }
+
+    async fn finished(&self, lease: &LeaseId) {
+        let key = LogKey::new(&lease.run, &lease.node, lease.attempt);
+        // If it cannot be finished now, its followers wait for the end of the run.
+        if let Err(error) = self.logs.finish(&key).await {
+            tracing::warn!(run.id = lease.run, job.name = lease.node, %error, "a log could not be finished");
+        }
     }
 }

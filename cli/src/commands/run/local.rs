@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reactorcide_engine::provider::{Owner, Provider, ProviderError, PullPolicy};
+use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{Desk, Local, RunEnd, RunError};
 use reactorcide_state::State;
-use reactorcide_worker::{
-    OwnerLock, Secrets, SourceContext, SourceLimits, StandbySettings, Worker, remove_all, sweep,
-};
+use reactorcide_worker::{OwnerLock, Secrets, StandbySettings, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -22,14 +20,9 @@ use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
-use crate::{applied, python_package, report, runner_binary};
+use crate::worker_host::{self, Whose};
+use crate::{applied, report};
 
-/// How long getting an image may take.
-const PULL_DEADLINE: Duration = Duration::from_secs(600);
-/// Log that may wait on disk for a slow reader, a job.
-const SPOOL_BYTES: u64 = 2 << 30;
-/// Fetched code that is kept, in bytes.
-const KEPT_SOURCES: u64 = 10 << 30;
 /// Happenings that may wait for the terminal.
 const WAITING: usize = 64;
 
@@ -98,11 +91,11 @@ pub fn run(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Resu
 async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
     let state = applied::create(settings, applied::LOCK_TIMEOUT).await?.state;
-    let directory = absolute(&settings.state_directory())?;
-    let (engine, installed) = tokio::join!(provider.info(), install(directory.clone()));
-    engine.map_err(provider_failure)?;
+    let directory = worker_host::absolute(&settings.state_directory())?;
+    let (engine, installed) = tokio::join!(provider.info(), worker_host::install(directory.clone()));
+    engine.map_err(worker_host::provider_failure)?;
     let (runner, python) = installed?;
-    let dead = sweep(&directory, provider.as_ref()).await.map_err(provider_failure)?;
+    let dead = sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?;
     if !dead.is_empty() {
         report::note("removed what an earlier run that was killed had left behind");
         end_killed(&state, &dead).await;
@@ -114,19 +107,19 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         owner: lock.owner.clone(),
         runner,
         python: Some(python),
-        source: plan.source.as_deref().map(absolute).transpose()?,
-        ci: how.ci_dir.as_deref().map(absolute).transpose()?,
-        sources: sources(&directory)?,
+        source: plan.source.as_deref().map(worker_host::absolute).transpose()?,
+        ci: how.ci_dir.as_deref().map(worker_host::absolute).transpose()?,
+        sources: worker_host::sources(&directory, Whose::Personal)?,
         pull: match how.pull {
             Pull::Always => PullPolicy::Always,
             Pull::Missing => PullPolicy::IfMissing,
             Pull::Never => PullPolicy::Never,
         },
-        pull_deadline: PULL_DEADLINE,
+        pull_deadline: worker_host::PULL_DEADLINE,
         secrets: Arc::new(secrets),
         keep_workspace: how.keep_workspace,
-        slots: how.max_parallel.map_or_else(processors, usize::from),
-        spool_bytes: SPOOL_BYTES,
+        slots: how.max_parallel.map_or_else(worker_host::processors, usize::from),
+        spool_bytes: worker_host::SPOOL_BYTES,
         // What waits pays where jobs keep coming.
         standby: StandbySettings::default(),
         directory: directory.clone(),
@@ -246,40 +239,4 @@ async fn end_killed(state: &State, dead: &[Owner]) {
     if let Err(error) = reactorcide_server::end_gone(state.runs(), state.queue(), is_gone).await {
         report::note(&format!("the end of a run that was killed could not be noted: {error}"));
     }
-}
-
-/// Fetched code is kept beside the state. This is somebody's own machine, with their own SSH keys and paths.
-fn sources(directory: &std::path::Path) -> Result<SourceContext, Failure> {
-    let opened = SourceContext::open(&directory.join("sources"), KEPT_SOURCES, SourceLimits::default());
-    let mut context = opened.map_err(|error| Failure::new(error.explain()))?;
-    (context.allow_local, context.personal) = (true, true);
-    Ok(context)
-}
-
-async fn install(directory: PathBuf) -> Result<(PathBuf, PathBuf), Failure> {
-    let target = directory.join("runner");
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("the runner cannot be put into {}: {error}", directory.display()))
-    };
-    let made = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&target)?;
-        Ok::<_, std::io::Error>((runner_binary::install(&target)?, python_package::install(&target)?))
-    });
-    made.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
-}
-
-fn provider_failure(error: ProviderError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error {
-        ProviderError::Unreachable { hint, .. } => failure.hint(hint),
-        _ => failure,
-    }
-}
-
-fn absolute(path: &std::path::Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

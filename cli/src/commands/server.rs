@@ -1,0 +1,163 @@
+//! `reactorcide server`: the API, the scheduler's loop, and a worker where one is wanted.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use reactorcide_engine::config::value::Duration as Span;
+use reactorcide_engine::queue::Claimant;
+use reactorcide_engine::workers::{Worker as WorkerRecord, WorkerStatus};
+use reactorcide_server::{ServeError, Server, Terms};
+use reactorcide_state::Storage;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::worker::{Host, HostArgs, drive};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::signals::Stops;
+use crate::{applied, client, report, time};
+
+/// Options of `server`.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420", env = "REACTORCIDE_LISTEN")]
+    listen: SocketAddr,
+    /// Where logs and artifacts are kept: a directory, s3://BUCKET/PREFIX, gs://… or az://… [default: `objects` beside the state]
+    #[arg(long, value_name = "URL", env = "REACTORCIDE_STORAGE")]
+    storage: Option<String>,
+    /// The name of the first user, who is an administrator
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    first_user: String,
+    /// A worker that could not reach a server for so long ends its jobs
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    stop_after: Span,
+    /// A worker that nothing was heard of for so long is lost, and its jobs go to others
+    #[arg(long, value_name = "DURATION", default_value = "7m")]
+    lost_after: Span,
+    /// Run jobs in this process too
+    #[arg(long)]
+    with_worker: bool,
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+/// Serves until somebody stops it.
+pub fn server(arguments: &ServerArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let terms =
+        Terms { stop_after: arguments.stop_after.to_std(), lost_after: arguments.lost_after.to_std() };
+    if terms.lost_after <= terms.stop_after {
+        return Err(Failure::new("--lost-after must be longer than --stop-after")
+            .hint("else a job could run twice")
+            .exit(Exit::Usage));
+    }
+    client::block_on(serve(arguments, settings, terms))
+}
+
+async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Result<Exit, Failure> {
+    let mut stops = Stops::new()?;
+    let storage = match &arguments.storage {
+        Some(url) => url.clone(),
+        None => worker_directory(settings)?.join("objects").display().to_string(),
+    };
+    let state = applied::create(settings, applied::LOCK_TIMEOUT).await?.state;
+    let storage = Storage::open(&storage).map_err(|error| Failure::new(error.to_string()))?;
+    storage.check().await.map_err(|error| Failure::new(error.to_string()))?;
+    let listener = TcpListener::bind(arguments.listen).await.map_err(|error| {
+        Failure::new(format!("{} cannot be listened on: {error}", arguments.listen))
+            .hint("another server may have it; choose another with --listen")
+    })?;
+    let address = listener.local_addr().unwrap_or(arguments.listen);
+    let server = Server::new(state, &storage, terms).await.map_err(failure)?;
+    let first = server.bootstrap(&arguments.first_user).await.map_err(failure)?;
+    report::note(&format!("serving at http://{address}, logs and artifacts in {}", storage.location()));
+    if let Some(token) = first {
+        report::note(&format!(
+            "this workspace is new: {} is its first user, with this token",
+            arguments.first_user
+        ));
+        report::note(&format!("    {}", token.reveal().expose()));
+        report::note(&format!("it is not shown again; `reactorcide login http://{address}` asks for it"));
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let worker = if arguments.with_worker { Some(worker(arguments, &server).await?) } else { None };
+    let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
+    tokio::pin!(serving);
+    let ended = match worker {
+        None => tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = stops.next() => None,
+        },
+        Some((host, worker)) => {
+            let ended = tokio::select! {
+                ended = &mut serving => Some(ended),
+                // Its jobs end before the server does.
+                _ = drive(worker, stops) => None,
+            };
+            host.close().await;
+            ended
+        }
+    };
+    if ended.is_none() {
+        report::note("shutting down");
+    }
+    drop(stop);
+    let ended = match ended {
+        Some(ended) => ended,
+        None => serving.await,
+    };
+    ended.map_err(|error| Failure::new(format!("the server broke off: {error}")))?.map_err(failure)?;
+    Ok(Exit::Success)
+}
+
+/// A worker in this process.
+async fn worker(
+    arguments: &ServerArgs,
+    server: &Server,
+) -> Result<(Host, reactorcide_worker::Worker), Failure> {
+    let name = "embedded";
+    let pool = match &arguments.host.pool {
+        None => None,
+        Some(pool) => {
+            let current = server.api().applied.current().await.map_err(applied::store_failure)?;
+            let spec = current.pool(pool).ok_or_else(|| {
+                Failure::new(format!("there is no WorkerPool {pool:?}")).hint("apply it first")
+            })?;
+            Some((pool.clone(), spec))
+        }
+    };
+    let standby = pool.as_ref().map(|(_, pool)| pool.standby.clone()).unwrap_or_default();
+    let host = Host::new(name, standby, &arguments.host).await?;
+    let (labels, now) = (arguments.host.labels()?, i64::try_from(time::now()).unwrap_or(i64::MAX));
+    let record = WorkerRecord {
+        name: name.to_owned(),
+        labels: labels.clone(),
+        pool: arguments.host.pool.clone(),
+        slots: u32::try_from(arguments.host.slots()).unwrap_or(u32::MAX),
+        provider: "docker".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        status: WorkerStatus::Active,
+        registered_at: now,
+        seen_at: now,
+        health: None,
+    };
+    let api = server.api();
+    api.workers.register(&record).await.map_err(applied::store_failure)?;
+    let desk = server.desk(Claimant { worker: name.to_owned(), labels, pool });
+    let worker = host.worker(desk as Arc<dyn reactorcide_engine::coordinator::Coordinator>);
+    Ok((host, worker))
+}
+
+/// Where the embedded default keeps everything.
+fn worker_directory(settings: &Settings) -> Result<PathBuf, Failure> {
+    crate::worker_host::absolute(&settings.state_directory())
+}
+
+fn failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Store(error) => applied::store_failure(error),
+        error => Failure::new(error.to_string()),
+    }
+}

@@ -1,0 +1,259 @@
+//! `reactorcide worker`: takes jobs from a server and runs them here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use reactorcide_engine::config::Standby;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError};
+use reactorcide_engine::protocol::spec::Sensitive;
+use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
+use reactorcide_providers::{DockerConfig, docker};
+use reactorcide_worker::{
+    Identity, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, remove_all, sweep,
+};
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::signals::Stops;
+use crate::worker_host::{self, Whose};
+use crate::{client, report};
+
+/// Options of `worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The file that holds this worker's token; `-` is standard input [default: REACTORCIDE_WORKER_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+/// Options of whatever runs jobs for a server.
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    /// What runs the containers
+    #[arg(long, value_enum, default_value_t = ProviderName::Docker, value_name = "NAME")]
+    pub provider: ProviderName,
+    /// How many jobs at once [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub slots: Option<u16>,
+    /// A label of this worker, for jobs with `runs_on` (may be given several times)
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// The WorkerPool that it is in
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// Where workspaces, code and logs on their way are kept [default: reactorcide/worker in the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Leave workspaces as they are
+    #[arg(long)]
+    pub keep_workspace: bool,
+}
+
+/// What runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProviderName {
+    /// Docker, or what speaks its API
+    Docker,
+}
+
+impl HostArgs {
+    /// Its labels.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let split = |label: &String| {
+            let split = label.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+            let split = split.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            split.ok_or_else(|| {
+                Failure::new(format!("the label {label:?} has no name and value"))
+                    .hint("write --label NAME=VALUE")
+                    .exit(Exit::Usage)
+            })
+        };
+        self.labels.iter().map(split).collect()
+    }
+
+    /// How many jobs at once.
+    pub fn slots(&self) -> usize {
+        self.slots.map_or_else(worker_host::processors, usize::from)
+    }
+
+    /// Where everything is kept.
+    pub fn directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.directory {
+            return worker_host::absolute(directory);
+        }
+        let not_empty =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state = not_empty("XDG_STATE_HOME").or_else(|| Some(not_empty("HOME")?.join(".local/state")));
+        let state = state.ok_or_else(|| {
+            Failure::new("there is no home directory to keep workspaces in").hint("name one with --directory")
+        })?;
+        Ok(state.join("reactorcide/worker"))
+    }
+}
+
+/// A worker's machine, ready to work.
+pub struct Host {
+    provider: Arc<dyn Provider>,
+    lock: OwnerLock,
+    settings: reactorcide_worker::Settings,
+}
+
+impl Host {
+    /// Makes a machine ready for the worker of this name. What it left when it was killed is removed.
+    pub async fn new(name: &str, standby: Vec<Standby>, arguments: &HostArgs) -> Result<Self, Failure> {
+        let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
+        let directory = arguments.directory()?;
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            Failure::new(format!("{} cannot be made: {error}", directory.display()))
+                .hint("name another with --directory")
+        })?;
+        let (engine, installed) = tokio::join!(provider.info(), worker_host::install(directory.clone()));
+        engine.map_err(worker_host::provider_failure)?;
+        let (runner, python) = installed?;
+        if !sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?.is_empty() {
+            report::note("removed what an earlier worker that was killed had left behind");
+        }
+        let lock = OwnerLock::take(&directory, Owner(format!("rc-worker-{name}"))).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                Failure::new(format!("a worker {name:?} runs already in {}", directory.display()))
+            } else {
+                Failure::new(format!("{} cannot be written: {error}", directory.display()))
+            }
+        })?;
+        let settings = reactorcide_worker::Settings {
+            owner: lock.owner.clone(),
+            runner,
+            python: Some(python),
+            source: None,
+            ci: None,
+            sources: worker_host::sources(&directory, Whose::Shared)?,
+            pull: PullPolicy::IfMissing,
+            pull_deadline: worker_host::PULL_DEADLINE,
+            secrets: Arc::new(Secrets::default()),
+            keep_workspace: arguments.keep_workspace,
+            slots: arguments.slots(),
+            spool_bytes: worker_host::SPOOL_BYTES,
+            standby: StandbySettings { images: standby, ..StandbySettings::default() },
+            directory,
+        };
+        Ok(Self { provider, lock, settings })
+    }
+
+    /// A worker of this machine, for a coordinator.
+    pub fn worker(&self, coordinator: Arc<dyn Coordinator>) -> Worker {
+        Worker::new(Arc::clone(&self.provider), coordinator, self.settings.clone())
+    }
+
+    /// Nothing of this worker is left.
+    pub async fn close(self) {
+        match remove_all(self.provider.as_ref(), &self.lock.owner).await {
+            Ok(()) => self.lock.release(),
+            Err(error) => {
+                report::note(&format!("something could not be removed, the next start tries again: {error}"))
+            }
+        }
+    }
+}
+
+/// Runs jobs until somebody stops it.
+pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let url = settings.server.as_deref().ok_or_else(|| {
+        Failure::new("a worker needs a server")
+            .hint("name it with --server URL or REACTORCIDE_SERVER")
+            .exit(Exit::Usage)
+    })?;
+    client::block_on(async {
+        let token = match client::read_token(arguments.token_file.as_deref(), "REACTORCIDE_WORKER_TOKEN")? {
+            Some(token) => token,
+            None => {
+                return Err(Failure::new("a worker needs a token")
+                    .hint("`reactorcide tokens create --worker NAME` makes one; give it with --token-file or REACTORCIDE_WORKER_TOKEN")
+                    .exit(Exit::Usage));
+            }
+        };
+        let mut stops = Stops::new()?;
+        let remote = Remote::new(url, Sensitive::new(token)).map_err(coordinator_failure)?;
+        let identity = Identity {
+            labels: arguments.host.labels()?,
+            pool: arguments.host.pool.clone(),
+            slots: arguments.host.slots(),
+            provider: "docker".to_owned(),
+        };
+        let welcome = tokio::select! {
+            welcome = register(&remote, &identity, url) => welcome?,
+            () = stops.next() => return Ok(Exit::Interrupted),
+        };
+        let Welcome { name, standby, .. } = welcome;
+        let host = Host::new(&name, standby, &arguments.host).await?;
+        report::note(&format!("worker {name}: {} slots, jobs from {url}", identity.slots));
+        let worker = host.worker(Arc::new(remote));
+        let ended = drive(worker, stops).await;
+        host.close().await;
+        ended.map_err(coordinator_failure)?;
+        Ok(Exit::Success)
+    })
+}
+
+/// Says who this worker is, again and again until a server hears it.
+async fn register(remote: &Remote, identity: &Identity, url: &str) -> Result<Welcome, Failure> {
+    let mut told = false;
+    loop {
+        match remote.register(identity).await {
+            Ok(welcome) => return Ok(welcome),
+            Err(CoordinatorError::Unavailable(reason)) => {
+                if !std::mem::replace(&mut told, true) {
+                    report::note(&format!("waiting for {url}: {reason}"));
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(coordinator_failure(error)),
+        }
+    }
+}
+
+/// Works until it is stopped: the first request lets jobs end, the second ends them, the third waits for nothing.
+pub async fn drive(worker: Worker, mut stops: Stops) -> Result<(), CoordinatorError> {
+    let working = tokio::spawn(worker.clone().work());
+    tokio::pin!(working);
+    let mut count = 0;
+    loop {
+        tokio::select! {
+            ended = &mut working => return ended.unwrap_or(Ok(())),
+            () = stops.next() => {
+                count += 1;
+                match count {
+                    1 => {
+                        worker.drain();
+                        if worker.keeper.count() > 0 {
+                            report::note("taking no more jobs, and waiting for those that run; Ctrl-C again kills them");
+                        }
+                    }
+                    2 => {
+                        report::note("killing what runs");
+                        worker.keeper.stop_all();
+                    }
+                    _ => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What a coordinator's error means for people.
+pub fn coordinator_failure(error: CoordinatorError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        CoordinatorError::Unavailable(_) => {
+            failure.hint("see whether the server runs, and whether its URL is right")
+        }
+        CoordinatorError::Refused(_) => {
+            failure.hint("see `reactorcide workers list` and `reactorcide tokens list` on the server")
+        }
+        _ => failure,
+    }
+}

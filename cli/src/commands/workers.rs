@@ -1,0 +1,93 @@
+//! `reactorcide workers`: the workers of a server.
+
+use clap::{Args, Subcommand};
+use reactorcide_server::api::{Page, WorkerRow};
+use serde_json::{Value, json};
+
+use super::jobs::print;
+use super::runs::escape;
+use crate::client::{self, Client};
+use crate::exit::{Exit, Failure};
+use crate::output::{duration, safe};
+use crate::settings::Settings;
+use crate::time;
+
+/// Options of `workers`.
+#[derive(Debug, Args)]
+pub struct WorkersArgs {
+    #[command(subcommand)]
+    command: WorkersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum WorkersCommand {
+    /// List workers
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a worker end what it has, and give it no more
+    Drain {
+        /// The worker
+        worker: String,
+    },
+    /// Let a worker take jobs again
+    Enable {
+        /// The worker
+        worker: String,
+    },
+    /// Refuse a worker from now on
+    Disable {
+        /// The worker
+        worker: String,
+    },
+    /// Forget a worker that has no jobs
+    Remove {
+        /// The worker
+        worker: String,
+    },
+}
+
+/// Does what is asked.
+pub fn workers(arguments: &WorkersArgs, settings: &Settings) -> Result<Exit, Failure> {
+    let client = Client::needed(settings)?;
+    client::block_on(async {
+        let direct = |worker: &str, what: &str| format!("/workers/{}/{what}", escape(worker));
+        match &arguments.command {
+            WorkersCommand::List { json } => {
+                let page: Page<WorkerRow> = client.get("/workers", &[]).await?;
+                print(page.items.iter().map(|row| {
+                    if *json { serde_json::to_string(row).unwrap_or_default() } else { line(row) }
+                }))
+            }
+            WorkersCommand::Drain { worker } => post(&client, &direct(worker, "drain")).await,
+            WorkersCommand::Enable { worker } => post(&client, &direct(worker, "enable")).await,
+            WorkersCommand::Disable { worker } => post(&client, &direct(worker, "disable")).await,
+            WorkersCommand::Remove { worker } => {
+                client.delete(&format!("/workers/{}", escape(worker))).await.map(|()| Exit::Success)
+            }
+        }
+    })
+}
+
+async fn post(client: &Client, path: &str) -> Result<Exit, Failure> {
+    let _: Value = client.post(path, &json!({})).await?;
+    Ok(Exit::Success)
+}
+
+fn line(row: &WorkerRow) -> String {
+    let labels: Vec<String> = row.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let now = i64::try_from(time::now()).unwrap_or(i64::MAX);
+    let pool = row.pool.as_deref().map_or_else(String::new, |pool| format!(" pool {}", safe(pool)));
+    format!(
+        "{:<20} {:<9} {}/{} busy  seen {} ago  {}{pool}  {}",
+        safe(&row.name),
+        row.status,
+        row.busy,
+        row.slots,
+        duration((now - row.seen_at).max(0)),
+        safe(&row.provider),
+        safe(&labels.join(" ")),
+    )
+}

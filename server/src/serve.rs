@@ -1,0 +1,171 @@
+//! The server: everything that it needs put together, started, and ended in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactorcide_engine::identity::{NewToken, Principal, Scope, Token, TokenText, User, UserId};
+use reactorcide_engine::logs::LogStore;
+use reactorcide_engine::queue::Claimant;
+use reactorcide_engine::store::{Lineage, StoreError};
+use reactorcide_state::{LogSettings, Logs, Signals, State, Storage};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::{self, Api, Archive};
+use crate::applied::Applied;
+use crate::conductor::{Conductor, now};
+use crate::coordinator::{Desk, Terms};
+use crate::reaper;
+
+/// How long requests may take to end when the server does.
+const ENDING: Duration = Duration::from_secs(10);
+/// How often servers look for what others did, should a notification be lost.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// A server that is ready to answer.
+pub struct Server {
+    api: Api,
+    closing: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Accounts cannot be used.
+    #[error(transparent)]
+    Identity(#[from] reactorcide_engine::identity::IdentityError),
+    /// The system has no randomness to give.
+    #[error("no random number can be had: {0}")]
+    Random(String),
+    /// Nothing can be answered any more.
+    #[error("no request can be answered: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+impl Server {
+    /// Puts a server together.
+    pub async fn new(state: State, storage: &Storage, terms: Terms) -> Result<Self, ServeError> {
+        let conductor = Conductor::new(state.runs(), state.queue());
+        // A workspace has its lineage from its first apply; this one is for a workspace that has none.
+        let store = state.store(Lineage(uuid::Uuid::now_v7().to_string()));
+        let applied = Arc::new(Applied::new(store, state.queue()));
+        applied.current().await?;
+        let logs: Arc<dyn LogStore> = Arc::new(Logs::new(storage, LogSettings::of(storage)));
+        let (closing, closed) = watch::channel(false);
+        let woken = conductor.clone();
+        let signals = Signals::listen(&state, move || woken.wake()).await?;
+        let tasks = vec![
+            tokio::spawn(reaper::reap(conductor.clone())),
+            tokio::spawn(pass_on(conductor.clone(), signals, matches!(state, State::Postgres(_)))),
+        ];
+        let api = Api {
+            conductor,
+            applied,
+            identities: state.identities(),
+            audit: state.audit(),
+            workers: state.workers(),
+            logs,
+            terms,
+            closing: closed,
+        };
+        Ok(Self { api, closing, tasks })
+    }
+
+    /// What answers requests.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Makes the first user of an empty workspace, and returns a token of theirs, to be shown once.
+    pub async fn bootstrap(&self, username: &str) -> Result<Option<TokenText>, ServeError> {
+        let text = new_token()?;
+        let now = now();
+        let id = UserId(uuid::Uuid::now_v7().to_string());
+        let user = User {
+            id: id.clone(),
+            username: username.to_owned(),
+            email: None,
+            superuser: true,
+            version: 1,
+            created_at: now,
+            disabled_at: None,
+        };
+        let token = Token {
+            id: text.id().clone(),
+            principal: Principal::User(id),
+            name: "first".to_owned(),
+            scope: Scope::default(),
+            created_at: now,
+            expires_at: None,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let first = self.api.identities.bootstrap(&user, &NewToken { token, hash: text.hash() }).await?;
+        Ok(first.then_some(text))
+    }
+
+    /// What a worker in this process talks to.
+    pub fn desk(&self, claimant: Claimant) -> Arc<Desk> {
+        let audience = Arc::new(Archive { logs: Arc::clone(&self.api.logs) });
+        Arc::new(Desk::new(self.api.conductor.clone(), audience, claimant, self.api.terms))
+    }
+
+    /// Answers requests until `stop`; then what goes on is ended, which takes a moment.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let Self { api, closing, tasks } = self;
+        let (ending, mut ended) = watch::channel(false);
+        let closing = Arc::new(closing);
+        let told = Arc::clone(&closing);
+        let graceful = async move {
+            stop.await;
+            // Whoever waits for news is let go.
+            let _ = told.send(true);
+            let _ = ending.send(true);
+        };
+        let serving = axum::serve(listener, api::router(api)).with_graceful_shutdown(graceful);
+        let late = async {
+            let _ = ended.wait_for(|ended| *ended).await.map(|_| ());
+            tokio::time::sleep(ENDING).await;
+        };
+        let outcome = tokio::select! {
+            outcome = serving => outcome.map_err(ServeError::Listen),
+            () = late => Ok(()),
+        };
+        tasks.iter().for_each(JoinHandle::abort);
+        // Until here, whoever asks whether the server ends is told so.
+        drop(closing);
+        outcome
+    }
+}
+
+/// A token of fresh randomness.
+pub fn new_token() -> Result<TokenText, ServeError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| ServeError::Random(error.to_string()))?;
+    Ok(TokenText::new(uuid::Uuid::now_v7(), secret))
+}
+
+/// Tells other servers that something was decided here, and looks now and then for what they may have decided.
+async fn pass_on(conductor: Conductor, signals: Signals, others: bool) {
+    let mut notices = conductor.notices();
+    loop {
+        tokio::select! {
+            notice = notices.recv() => match notice {
+                // What came from others is not sent back to them.
+                Ok(notice) if notice.run.is_empty() => {}
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => signals.changed(),
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            },
+            () = tokio::time::sleep(LOOK), if others => conductor.wake(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! How servers on one database wake each other: a notification that says nothing but "look". Whoever misses one looks all
+//! the same a little later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactorcide_engine::store::StoreError;
+use sqlx::postgres::{PgListener, PgPool};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::state::State;
+
+/// Notifications that come closer together than this become one: a notification takes a lock over all commits.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How long to wait before listening again where the connection broke.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Wakes the other servers, and is woken by them. One server alone has nobody to wake.
+pub struct Signals {
+    changed: Arc<Notify>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Signals {
+    /// Begins to listen; `wake` is called when another server has changed something.
+    pub async fn listen(state: &State, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, StoreError> {
+        let changed = Arc::new(Notify::new());
+        let State::Postgres(database) = state else { return Ok(Self { changed, tasks: Vec::new() }) };
+        let channel = format!("reactorcide_{}", database.schema());
+        let listener = listener(&database.pool, &channel).await;
+        let listener = listener.map_err(|error| database.attempt("listened to").failed(error))?;
+        // Our own notifications come back to us, and must not be sent on.
+        let me = uuid::Uuid::new_v4().simple().to_string();
+        let hearing = tokio::spawn(hear(database.pool.clone(), listener, channel.clone(), me.clone(), wake));
+        let telling = tokio::spawn(tell(database.pool.clone(), channel, me, Arc::clone(&changed)));
+        Ok(Self { changed, tasks: vec![hearing, telling] })
+    }
+
+    /// Says that something was changed here.
+    pub fn changed(&self) {
+        self.changed.notify_one();
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn listener(pool: &PgPool, channel: &str) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(channel).await?;
+    Ok(listener)
+}
+
+async fn hear(pool: PgPool, mut from: PgListener, channel: String, me: String, wake: impl Fn()) {
+    loop {
+        match from.recv().await {
+            Ok(notification) if notification.payload() == me => {}
+            Ok(_) => wake(),
+            Err(error) => {
+                tracing::warn!(%error, "other servers cannot be heard, trying again");
+                from = loop {
+                    tokio::time::sleep(AGAIN).await;
+                    if let Ok(again) = listener(&pool, &channel).await {
+                        break again;
+                    }
+                };
+                // Whatever was said meanwhile.
+                wake();
+            }
+        }
+    }
+}
+
+/// On a connection of its own, after the transaction: inside of it every commit would wait for the others.
+async fn tell(pool: PgPool, channel: String, me: String, changed: Arc<Notify>) {
+    loop {
+        changed.notified().await;
+        let told = sqlx::query("select pg_notify($1, $2)").bind(&channel).bind(&me).execute(&pool).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "other servers could not be woken; they look by themselves");
+        }
+        tokio::time::sleep(DEBOUNCE).await;
+    }
+}
