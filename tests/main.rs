@@ -11,6 +11,7 @@ mod layers;
 mod plans;
 mod run;
 mod runnerlib;
+mod server;
 mod terminal;
 mod together;
 mod transcript;

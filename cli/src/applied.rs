@@ -56,7 +56,7 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 fn options(lock_timeout: Duration) -> Options {
     let on_wait = Arc::new(|| crate::report::note("waiting for another apply to end"));
-    Options { on_wait: Some(on_wait), lock_timeout: lock_timeout.to_std() }
+    Options { on_wait: Some(on_wait), lock_timeout: lock_timeout.to_std(), ..Options::default() }
 }
 
 /// The state, if anything was ever applied. Makes no file.
@@ -74,6 +74,18 @@ pub async fn create(settings: &Settings, lock_timeout: Duration) -> Result<Appli
     }
     let state = State::create(&location, options(lock_timeout)).await.map_err(store_failure)?;
     Ok(Applied::new(state))
+}
+
+/// The state of a server, made where there is none: many ask at once.
+pub async fn for_server(settings: &Settings) -> Result<State, Failure> {
+    let location = location(settings)?;
+    if let Location::Sqlite(path) = &location {
+        let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        reactorcide_state::prepare_directory(directory).map_err(store_failure)?;
+    }
+    let connections = if matches!(location, Location::Postgres(_)) { 16 } else { 4 };
+    let options = Options { lock_timeout: LOCK_TIMEOUT.to_std(), on_wait: None, connections };
+    State::create(&location, options).await.map_err(store_failure)
 }
 
 /// The applied state; empty where nothing was ever applied.

@@ -6,6 +6,7 @@ mod commands;
 mod commit;
 mod config_files;
 mod exit;
+mod logging;
 mod output;
 mod outside;
 mod plan_cache;

@@ -11,6 +11,7 @@
 //! | `REACTORCIDE_WORKER_TOKEN` | `worker --token-file` | the token of a worker |
 //! | `REACTORCIDE_LISTEN` | `server --listen` | where a server listens |
 //! | `REACTORCIDE_STORAGE` | `server --storage` | where a server keeps logs and artifacts |
+//! | `REACTORCIDE_LOG` | | what a server or worker logs: a level, or `TARGET=LEVEL,…` |
 //! | `NO_COLOR`, `CLICOLOR_FORCE` | `--color` | no colour, colour in spite of no terminal |
 
 use std::ffi::OsString;

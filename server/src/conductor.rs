@@ -91,7 +91,7 @@ type Look = Box<dyn FnOnce(Result<&Known, ConductError>) + Send>;
 
 enum Input {
     Start(Box<Start>, Reply<Started>),
-    Tell { run: String, said: Said, reply: Reply<()> },
+    Tell { run: String, said: Box<Said>, reply: Reply<()> },
     Look { run: String, fresh: bool, look: Look },
 }
 
@@ -127,7 +127,7 @@ impl Conductor {
 
     async fn say(&self, run: &str, said: Said) -> Result<(), ConductError> {
         let (reply, replied) = oneshot::channel();
-        self.send(Input::Tell { run: run.to_owned(), said, reply }).await?;
+        self.send(Input::Tell { run: run.to_owned(), said: Box::new(said), reply }).await?;
         replied.await.unwrap_or(Err(ConductError::Closed))
     }
 

@@ -10,6 +10,7 @@ use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, Leas
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::queue::{Claim, Claimant, Renewed};
 use reactorcide_engine::scheduler::{self, Assignment, AttemptResult, Event, Millis, NodeStatus, assignment};
+use reactorcide_engine::workers::{WorkerStatus, WorkerStore};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
@@ -50,6 +51,8 @@ pub struct Desk {
     claimant: Claimant,
     terms: Terms,
     mode: watch::Sender<Mode>,
+    /// Where people say whether this worker takes jobs, if they can.
+    directed: Option<Arc<dyn WorkerStore>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +65,13 @@ enum Mode {
 impl Desk {
     /// For a worker.
     pub fn new(conductor: Conductor, audience: Arc<dyn Audience>, claimant: Claimant, terms: Terms) -> Self {
-        Self { conductor, audience, claimant, terms, mode: watch::Sender::new(Mode::Open) }
+        Self { conductor, audience, claimant, terms, mode: watch::Sender::new(Mode::Open), directed: None }
+    }
+
+    /// The same for a worker that people may drain and disable.
+    #[must_use]
+    pub fn directed_by(self, workers: Arc<dyn WorkerStore>) -> Self {
+        Self { directed: Some(workers), ..self }
     }
 
     /// There will be no more work for this worker.
@@ -85,6 +94,17 @@ impl Desk {
 
     /// Takes what is due now.
     async fn take(&self, max: usize) -> Result<Vec<Lease>, CoordinatorError> {
+        if let Some(workers) = &self.directed {
+            let worker = workers.get(&self.claimant.worker).await.map_err(unavailable)?;
+            match worker.map(|worker| worker.status) {
+                Some(WorkerStatus::Active) => {}
+                Some(WorkerStatus::Draining) => return Ok(Vec::new()),
+                Some(WorkerStatus::Disabled) | None => {
+                    let message = format!("the worker {:?} is disabled", self.claimant.worker);
+                    return Err(CoordinatorError::Refused(message));
+                }
+            }
+        }
         let now = now();
         let claim = Claim {
             claimant: self.claimant.clone(),

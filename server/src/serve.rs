@@ -112,7 +112,8 @@ impl Server {
     /// What a worker in this process talks to.
     pub fn desk(&self, claimant: Claimant) -> Arc<Desk> {
         let audience = Arc::new(Archive { logs: Arc::clone(&self.api.logs) });
-        Arc::new(Desk::new(self.api.conductor.clone(), audience, claimant, self.api.terms))
+        let desk = Desk::new(self.api.conductor.clone(), audience, claimant, self.api.terms);
+        Arc::new(desk.directed_by(Arc::clone(&self.api.workers)))
     }
 
     /// Answers requests until `stop`; then what goes on is ended, which takes a moment.

@@ -23,11 +23,13 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// Called once when another writer has kept this one waiting for a second.
     pub on_wait: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// How many connections at most.
+    pub connections: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lock_timeout: Duration::from_secs(30), on_wait: None }
+        Self { lock_timeout: Duration::from_secs(30), on_wait: None, connections: 4 }
     }
 }
 
@@ -99,7 +101,15 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(64);
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(options.connections)
+            // Whoever stops waiting for an answer may leave a transaction that nobody knows of: what others did in it
+            // would never be committed. Where there is none, there is nothing to roll back, which is an error.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let _ = connection.execute("rollback").await;
+                    Ok(true)
+                })
+            })
             .acquire_timeout(options.lock_timeout + Duration::from_secs(5))
             .connect_with(connect)
             .await

@@ -77,9 +77,12 @@ impl Target {
         );
         let database = connect.get_database().unwrap_or(connect.get_username());
         let location = format!("postgres://{}@{host}/{database} (schema {schema})", connect.get_username());
-        let connect = connect
-            .application_name("reactorcide")
-            .options([("search_path", schema.as_str()), ("idle_in_transaction_session_timeout", ABANDONED)]);
+        let connect = connect.application_name("reactorcide").options([
+            ("search_path", schema.as_str()),
+            ("idle_in_transaction_session_timeout", ABANDONED),
+            // A rollback of nothing is no news.
+            ("client_min_messages", "error"),
+        ]);
         Ok(Self { connect, schema, location })
     }
 }
@@ -128,8 +131,18 @@ impl PostgresDatabase {
             Ok(Err(error)) => return Err(attempt.failed(error)),
             Err(_) => return Err(attempt.failed(sqlx::Error::PoolTimedOut)),
         }
-        let pool =
-            PgPoolOptions::new().max_connections(4).acquire_timeout(CONNECT).connect_lazy_with(connect);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(CONNECT)
+            // Whoever stops waiting for an answer may leave a transaction that nobody knows of: what others did in it
+            // would never be committed.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("rollback").await?;
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect);
         Ok(Self { pool, location, schema, options })
     }
 

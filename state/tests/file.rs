@@ -89,7 +89,8 @@ async fn who_waits_too_long_is_told_and_gives_up() {
         let told = told.clone();
         Arc::new(move || told.store(true, Ordering::SeqCst))
     };
-    let options = Options { lock_timeout: Duration::from_millis(1_500), on_wait: Some(on_wait) };
+    let options =
+        Options { lock_timeout: Duration::from_millis(1_500), on_wait: Some(on_wait), ..Options::default() };
     let path = directory.path().join("state.db");
     let database = Database::create(&path, options).await.unwrap();
     let waiter =

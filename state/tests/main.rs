@@ -1,6 +1,7 @@
 //! The store on SQLite: the engine's conformance suite, and what only a file can do wrong.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod abandoned;
 mod access;
 mod artifacts;
 mod conformance;

@@ -39,6 +39,16 @@ struct Held {
     until: Instant,
 }
 
+/// What is held at one moment.
+struct Known {
+    /// Which leases, and how urgently each is known to stop.
+    known: Vec<(LeaseId, Urgency)>,
+    /// When the first can no longer be kept for certain.
+    deadline: Instant,
+    /// How long a coordinator may wait for news.
+    wait: Duration,
+}
+
 impl Keeper {
     /// Keeps leases of a coordinator.
     pub fn new(coordinator: Arc<dyn Coordinator>) -> Self {
@@ -75,7 +85,7 @@ impl Keeper {
     pub async fn keep(&self) {
         let mut failures = 0;
         loop {
-            let (known, deadline) = self.known();
+            let Known { known, deadline, wait } = self.known();
             if known.is_empty() {
                 self.changed.notified().await;
                 continue;
@@ -85,7 +95,7 @@ impl Keeper {
                 biased;
                 // Whatever came is to be kept too.
                 () = self.changed.notified() => {}
-                renewed = tokio::time::timeout(WAIT + PATIENCE, self.coordinator.renew(&known, WAIT)) => match renewed {
+                renewed = tokio::time::timeout(wait + PATIENCE, self.coordinator.renew(&known, wait)) => match renewed {
                     Ok(Ok(renewed)) => {
                         failures = 0;
                         self.hear(renewed, sent);
@@ -153,13 +163,15 @@ impl Keeper {
         }
     }
 
-    /// What is held, how urgently each is known to stop, and when the first can no longer be kept for certain.
-    fn known(&self) -> (Vec<(LeaseId, Urgency)>, Instant) {
+    fn known(&self) -> Known {
         let held = self.held();
         let kept = held.iter().filter(|(_, held)| !held.order.borrow().not_kept);
         let deadline = kept.map(|(_, held)| held.until).min();
         let known = held.iter().map(|(lease, held)| (lease.clone(), held.order.borrow().urgency)).collect();
-        (known, deadline.unwrap_or_else(|| Instant::now() + WAIT))
+        // Asked for often enough that one answer may be lost.
+        let shortest = held.values().map(|held| held.stop_after / 3).min();
+        let wait = shortest.unwrap_or(WAIT).min(WAIT);
+        Known { known, deadline: deadline.unwrap_or_else(|| Instant::now() + WAIT), wait }
     }
 
     fn hear(&self, renewed: Vec<Renewed>, sent: Instant) {

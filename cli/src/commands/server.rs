@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::worker::{Host, HostArgs, drive};
 use crate::exit::{Exit, Failure};
+use crate::logging::{self, LogFormat};
 use crate::settings::Settings;
 use crate::signals::Stops;
 use crate::{applied, client, report, time};
@@ -37,6 +38,9 @@ pub struct ServerArgs {
     /// A worker that nothing was heard of for so long is lost, and its jobs go to others
     #[arg(long, value_name = "DURATION", default_value = "7m")]
     lost_after: Span,
+    /// How the lines of the log look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
     /// Run jobs in this process too
     #[arg(long)]
     with_worker: bool,
@@ -53,6 +57,7 @@ pub fn server(arguments: &ServerArgs, settings: &Settings) -> Result<Exit, Failu
             .hint("else a job could run twice")
             .exit(Exit::Usage));
     }
+    logging::begin(arguments.log_format)?;
     client::block_on(serve(arguments, settings, terms))
 }
 
@@ -60,9 +65,9 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     let mut stops = Stops::new()?;
     let storage = match &arguments.storage {
         Some(url) => url.clone(),
-        None => worker_directory(settings)?.join("objects").display().to_string(),
+        None => state_directory(settings)?.join("objects").display().to_string(),
     };
-    let state = applied::create(settings, applied::LOCK_TIMEOUT).await?.state;
+    let state = applied::for_server(settings).await?;
     let storage = Storage::open(&storage).map_err(|error| Failure::new(error.to_string()))?;
     storage.check().await.map_err(|error| Failure::new(error.to_string()))?;
     let listener = TcpListener::bind(arguments.listen).await.map_err(|error| {
@@ -82,7 +87,7 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
         report::note(&format!("it is not shown again; `reactorcide login http://{address}` asks for it"));
     }
     let (stop, stopped) = oneshot::channel::<()>();
-    let worker = if arguments.with_worker { Some(worker(arguments, &server).await?) } else { None };
+    let worker = if arguments.with_worker { Some(worker(arguments, settings, &server).await?) } else { None };
     let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
     tokio::pin!(serving);
     let ended = match worker {
@@ -115,6 +120,7 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
 /// A worker in this process.
 async fn worker(
     arguments: &ServerArgs,
+    settings: &Settings,
     server: &Server,
 ) -> Result<(Host, reactorcide_worker::Worker), Failure> {
     let name = "embedded";
@@ -129,7 +135,11 @@ async fn worker(
         }
     };
     let standby = pool.as_ref().map(|(_, pool)| pool.standby.clone()).unwrap_or_default();
-    let host = Host::new(name, standby, &arguments.host).await?;
+    let directory = match &arguments.host.directory {
+        Some(directory) => crate::worker_host::absolute(directory)?,
+        None => state_directory(settings)?.join("worker"),
+    };
+    let host = Host::new(name, standby, directory, &arguments.host).await?;
     let (labels, now) = (arguments.host.labels()?, i64::try_from(time::now()).unwrap_or(i64::MAX));
     let record = WorkerRecord {
         name: name.to_owned(),
@@ -151,7 +161,7 @@ async fn worker(
 }
 
 /// Where the embedded default keeps everything.
-fn worker_directory(settings: &Settings) -> Result<PathBuf, Failure> {
+fn state_directory(settings: &Settings) -> Result<PathBuf, Failure> {
     crate::worker_host::absolute(&settings.state_directory())
 }
 

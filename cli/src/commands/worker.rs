@@ -1,7 +1,7 @@
 //! `reactorcide worker`: takes jobs from a server and runs them here.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_worker::{
     Identity, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, remove_all, sweep,
 };
+use sha2::{Digest, Sha256};
 
 use crate::exit::{Exit, Failure};
+use crate::logging::{self, LogFormat};
 use crate::settings::Settings;
 use crate::signals::Stops;
 use crate::worker_host::{self, Whose};
@@ -27,6 +29,9 @@ pub struct WorkerArgs {
     /// The file that holds this worker's token; `-` is standard input [default: REACTORCIDE_WORKER_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// How the lines of the log look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
     #[command(flatten)]
     host: HostArgs,
 }
@@ -105,9 +110,13 @@ pub struct Host {
 
 impl Host {
     /// Makes a machine ready for the worker of this name. What it left when it was killed is removed.
-    pub async fn new(name: &str, standby: Vec<Standby>, arguments: &HostArgs) -> Result<Self, Failure> {
+    pub async fn new(
+        name: &str,
+        standby: Vec<Standby>,
+        directory: PathBuf,
+        arguments: &HostArgs,
+    ) -> Result<Self, Failure> {
         let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
-        let directory = arguments.directory()?;
         std::fs::create_dir_all(&directory).map_err(|error| {
             Failure::new(format!("{} cannot be made: {error}", directory.display()))
                 .hint("name another with --directory")
@@ -118,7 +127,7 @@ impl Host {
         if !sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?.is_empty() {
             report::note("removed what an earlier worker that was killed had left behind");
         }
-        let lock = OwnerLock::take(&directory, Owner(format!("rc-worker-{name}"))).map_err(|error| {
+        let lock = OwnerLock::take(&directory, owner(name, &directory)).map_err(|error| {
             if error.kind() == std::io::ErrorKind::WouldBlock {
                 Failure::new(format!("a worker {name:?} runs already in {}", directory.display()))
             } else {
@@ -160,6 +169,13 @@ impl Host {
     }
 }
 
+/// Whose containers they are: this worker's of this directory, so that two of one name do not take each other's away.
+fn owner(name: &str, directory: &Path) -> Owner {
+    let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    Owner(format!("rc-worker-{name}-{mark}"))
+}
+
 /// Runs jobs until somebody stops it.
 pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failure> {
     let url = settings.server.as_deref().ok_or_else(|| {
@@ -167,6 +183,7 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
             .hint("name it with --server URL or REACTORCIDE_SERVER")
             .exit(Exit::Usage)
     })?;
+    logging::begin(arguments.log_format)?;
     client::block_on(async {
         let token = match client::read_token(arguments.token_file.as_deref(), "REACTORCIDE_WORKER_TOKEN")? {
             Some(token) => token,
@@ -189,7 +206,7 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
             () = stops.next() => return Ok(Exit::Interrupted),
         };
         let Welcome { name, standby, .. } = welcome;
-        let host = Host::new(&name, standby, &arguments.host).await?;
+        let host = Host::new(&name, standby, arguments.host.directory()?, &arguments.host).await?;
         report::note(&format!("worker {name}: {} slots, jobs from {url}", identity.slots));
         let worker = host.worker(Arc::new(remote));
         let ended = drive(worker, stops).await;

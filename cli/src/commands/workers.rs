@@ -83,7 +83,7 @@ fn line(row: &WorkerRow) -> String {
     format!(
         "{:<20} {:<9} {}/{} busy  seen {} ago  {}{pool}  {}",
         safe(&row.name),
-        row.status,
+        if row.present { &row.status } else { "gone" },
         row.busy,
         row.slots,
         duration((now - row.seen_at).max(0)),

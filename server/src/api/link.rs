@@ -172,7 +172,8 @@ async fn desk(context: &Context) -> Result<(Worker, Desk), Problem> {
     };
     let claimant = Claimant { worker: name, labels: worker.labels.clone(), pool };
     let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
-    Ok((worker, Desk::new(api.conductor.clone(), audience, claimant, api.terms)))
+    let desk = Desk::new(api.conductor.clone(), audience, claimant, api.terms);
+    Ok((worker, desk.directed_by(Arc::clone(&api.workers))))
 }
 
 async fn register(context: Context, Json(body): Json<Registration>) -> Result<Answer<Registered>, Problem> {
@@ -213,19 +214,7 @@ async fn claim(context: Context, Json(body): Json<Claiming>) -> Result<Answer<Wo
     let wait = Duration::from_millis(body.wait_ms).min(LONGEST);
     let mut closing = context.api.closing.clone();
     let nothing = Answer(Work::Leases(Vec::new()));
-    let max = match worker.status {
-        WorkerStatus::Disabled => return Err(disabled(&worker.name)),
-        WorkerStatus::Draining => 0,
-        WorkerStatus::Active => body.max.min(1000),
-    };
-    if max == 0 {
-        // It may be let in again meanwhile.
-        tokio::select! {
-            () = tokio::time::sleep(wait.min(Duration::from_secs(5))) => {}
-            () = until_closing(&mut closing) => {}
-        }
-        return Ok(nothing);
-    }
+    let max = body.max.min(1000);
     // A server that ends hands nothing out, and cuts nobody off who was handed something.
     if *closing.borrow() {
         return Err(Problem::unavailable("the server is shutting down"));

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Path};
 use super::{Page, Problem, Route};
+use crate::conductor::now;
 
 /// The routes of workers.
 pub fn routes() -> Vec<Route> {
@@ -72,10 +73,15 @@ pub struct WorkerRow {
     pub registered_at: Millis,
     /// When it was last heard of.
     pub seen_at: Millis,
+    /// Whether it was heard of within the last minute and a half.
+    pub present: bool,
     /// How it says that it is.
     #[serde(default)]
     pub health: Option<Value>,
 }
+
+/// A worker that nothing was heard of for so long is probably gone: it asks at least every minute.
+const PRESENT: Millis = 90_000;
 
 async fn row(context: &Context, worker: Worker) -> Result<WorkerRow, Problem> {
     let leases = context.api.conductor.queue.leases_of(&worker.name).await?;
@@ -90,6 +96,7 @@ async fn row(context: &Context, worker: Worker) -> Result<WorkerRow, Problem> {
         version: worker.version,
         registered_at: worker.registered_at,
         seen_at: worker.seen_at,
+        present: now() - worker.seen_at < PRESENT,
         health: worker.health,
     })
 }

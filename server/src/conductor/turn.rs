@@ -56,7 +56,9 @@ impl Turns {
         for input in inputs {
             match input {
                 Input::Start(start, reply) => starts.push((*start, reply)),
-                Input::Tell { run, said, reply } => told.entry(run).or_default().push(Told { said, reply }),
+                Input::Tell { run, said, reply } => {
+                    told.entry(run).or_default().push(Told { said: *said, reply })
+                }
                 Input::Look { run, fresh, look } => looks.push((run, fresh, look)),
             }
         }

@@ -137,3 +137,14 @@ async fn a_report_is_said_until_it_is_known_or_nobody_wants_it() {
     let answer = keeper.ask(&lease.id, Query::Vars {}).await;
     assert!(matches!(answer, Answer::Unavailable { .. }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_short_lease_is_kept_in_time() {
+    let renewals = Mutex::new((0..100).map(|_| Ok((true, Urgency::None))).collect());
+    let (keeper, scripted, _task) = keeper(Scripted { renewals, ..Scripted::default() });
+    let lease = Lease { stop_after: Duration::from_secs(2), ..lease() };
+    keeper.hold(&lease);
+    let ordered = tokio::time::timeout(Duration::from_secs(20), keeper.ordered(&lease.id, Order::default()));
+    assert!(ordered.await.is_err(), "nobody wants it to end");
+    assert!(scripted.asked.lock().unwrap().len() > 20);
+}
