@@ -12,6 +12,7 @@ mod plans;
 mod run;
 mod runnerlib;
 mod server;
+mod standby;
 mod terminal;
 mod together;
 mod transcript;

@@ -89,9 +89,11 @@ impl Worker {
     /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
     pub async fn work(self) -> Result<(), CoordinatorError> {
         let keeper = Arc::clone(&self.keeper);
-        let keeping = tokio::spawn(async move { keeper.keep().await });
         let standby = self.standby.clone();
-        let waiting = tokio::spawn(async move { standby.keep().await });
+        // They end with this, however it ends.
+        let mut beside = JoinSet::new();
+        beside.spawn(async move { keeper.keep().await });
+        beside.spawn(async move { standby.keep().await });
         let slots = Arc::new(Semaphore::new(self.settings.slots));
         let mut jobs = JoinSet::new();
         let mut failures = 0;
@@ -145,10 +147,8 @@ impl Worker {
             while jobs.try_join_next().is_some() {}
         };
         // What has no job yet gets none any more.
-        waiting.abort();
         let rest = async { while jobs.join_next().await.is_some() {} };
         tokio::join!(self.standby.close(), rest);
-        keeping.abort();
         outcome
     }
 }
