@@ -44,7 +44,7 @@ async fn latency(rounds: usize) {
         "{:24} {:>22} {:>16} {:>16} {:>8}",
         "source", "standby (90 % below)", "cold", "docker run", "ratio"
     );
-    for files in [0, 20, 200, 2_000] {
+    for files in [0, 20, 200, 400] {
         let origin = tempfile::tempdir().expect("a directory");
         let sha = if files > 0 { repository(origin.path(), files) } else { String::new() };
         let source = if files > 0 { at(origin.path()) } else { json!({"none": true}) };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::Duration;
 
-/// A group of workers. Not in effect yet: waits for workers.
+/// A group of workers. Not in effect yet: waits for workers; what a worker does with `standby` is there already.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerPoolSpec {
@@ -25,7 +25,8 @@ pub struct WorkerPoolSpec {
     pub standby: Vec<Standby>,
 }
 
-/// Containers of one image that are started ahead of jobs.
+/// Containers of one image that are started ahead of jobs, each for one job alone. A job finds one where its container
+/// may be no different: network, limits, user and the like. Those that jobs ask for are started as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Standby {
@@ -36,13 +37,14 @@ pub struct Standby {
     pub min: u32,
     /// The most.
     pub max: u32,
-    /// One more is started when fewer than this many wait.
+    /// A job that leaves fewer than this many waiting raises how many wait by one. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_up_threshold: Option<u32>,
-    /// One is stopped when more than this many wait for as long as `idle`.
+    /// Where more than this many have waited for as long as `idle`, the rest is stopped. Default: `min`. At least
+    /// `min` and `scale_up_threshold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down_threshold: Option<u32>,
-    /// How long one waits before it is too many.
+    /// How long one waits before it is too many. Default: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
 }
