@@ -13,6 +13,7 @@ pub mod check;
 mod circle;
 pub mod config;
 pub mod coordinator;
+pub mod dates;
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;

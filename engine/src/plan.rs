@@ -26,7 +26,7 @@ mod saved;
 mod target;
 mod value;
 
-pub use build::{after, applied, between, differences};
+pub use build::{after, applied, between, differences, given};
 pub(crate) use build::{consequences, taken};
 pub use guard::{Obstacle, destroy_limit};
 pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};

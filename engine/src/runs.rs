@@ -228,6 +228,8 @@ impl RunFilter {
 pub struct EntryFilter {
     /// Those of a run.
     pub run: Option<String>,
+    /// Those of a node.
+    pub node: Option<String>,
     /// Those of a project.
     pub project: Option<String>,
     /// Those that a worker has.

@@ -1,45 +1,65 @@
 //! The server's HTTP interface: `/api/v1` for people and programs, `/worker/v1` for workers.
 
+mod accounts;
+mod audit;
+mod config;
 mod context;
 mod health;
+mod job;
 mod jobs;
 mod link;
 mod log_stream;
+mod me;
 pub mod openapi;
 mod page;
 mod problem;
 mod queue;
 mod route;
 mod runs;
+mod services;
+mod teams;
+mod tokens;
+mod users;
 mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderValue, header};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use reactorcide_engine::audit::AuditLog;
+use reactorcide_engine::audit::{AuditLog, Draft, Outcome};
 use reactorcide_engine::identity::IdentityStore;
 use reactorcide_engine::logs::LogStore;
 use reactorcide_engine::workers::WorkerStore;
 use tokio::sync::watch;
 
 use crate::applied::Applied;
-use crate::conductor::Conductor;
+use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
-use context::RequestId;
+use context::{Denial, Denials, RequestId};
 
+pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
+pub use config::{
+    Applied as AppliedChange, Apply, ChangeDetail, ChangeRow, MakePlan, PipelineRow, ProjectRow, Resource,
+    ResourceRow, RevisionRow,
+};
+pub use job::{OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{JobDetail, StopJob};
 pub(crate) use link::Archive;
 pub use link::{Claiming, Registration, Renewing, Reporting};
+pub use me::{Me, RoleRow};
 pub use page::Page;
-pub use problem::Problem;
+pub use problem::{ConfigurationError, Problem};
 pub use queue::QueueEntry;
 pub use route::{Access, Operation, Route};
 pub use runs::{CancelRun, JobRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+pub use services::{NameServiceAccount, ServiceAccount};
+pub use teams::{ChangeTeam, CreateTeam, Team, TeamDetail};
+pub use tokens::{CapabilityWord, CreateToken, CreatedToken, TokenRow};
+pub use users::{ChangeUser, CreateUser, User};
 pub use workers::WorkerRow;
 
 /// The longest body of a request that is no artifact.
@@ -75,6 +95,14 @@ pub fn routes() -> Vec<Route> {
         jobs::routes(),
         queue::routes(),
         workers::routes(),
+        me::routes(),
+        users::routes(),
+        teams::routes(),
+        services::routes(),
+        tokens::routes(),
+        audit::routes(),
+        job::routes(),
+        config::routes(),
         link::routes(),
     ];
     groups.into_iter().flatten().collect()
@@ -94,15 +122,16 @@ pub fn router(api: Api) -> Router {
     router
         .fallback(|| async { Problem::not_found("there is nothing here").hint("see /api/v1/openapi.json") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not like this")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not like this")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(around))
+        .layer(middleware::from_fn_with_state(api.clone(), around))
         .with_state(api)
 }
 
-/// What happens around every request: it gets an id, problems say it, and its end is in the log.
-async fn around(mut request: Request, next: Next) -> Response {
+/// What happens around every request: it gets an id, problems say it, its end is in the log, and what was to change
+/// something and was denied is in the audit log.
+async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let is_fit = |id: &&str| {
         (1..=64).contains(&id.len())
@@ -110,10 +139,15 @@ async fn around(mut request: Request, next: Next) -> Response {
     };
     let id = given.filter(is_fit).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let method = request.method().clone();
+    let denials = Denials::default();
+    request.extensions_mut().insert(denials.clone());
+    let (method, target) = (request.method().clone(), request.uri().path().to_owned());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let started = std::time::Instant::now();
     let response = next.run(request).await;
+    if response.status() == StatusCode::FORBIDDEN && !method.is_safe() {
+        note_denial(&api, denials.first(), &method, &target, &id).await;
+    }
     let mut response = match response.extensions().get::<Problem>() {
         Some(problem) if problem.request_id.is_none() => {
             Problem { request_id: Some(id.clone()), ..problem.clone() }.into_response()
@@ -136,9 +170,29 @@ async fn around(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Writes down that somebody who is known tried what they may not. Nobody is let in if that fails.
+async fn note_denial(api: &Api, denial: Option<&Denial>, method: &Method, target: &str, request: &str) {
+    let Some(Denial { actor, action, reason }) = denial else { return };
+    let draft = Draft {
+        at: now(),
+        actor: actor.clone(),
+        action: action.clone(),
+        target: target.chars().take(1000).collect(),
+        outcome: Outcome::Denied,
+        detail: serde_json::json!({"method": method.as_str(), "reason": reason}).into(),
+        request: Some(request.to_owned()),
+    };
+    if let Err(error) = api.audit.append(&[draft]).await {
+        tracing::error!(request.id = request, actor, action, target, %error, "a denial could not be written down");
+    }
+}
+
 /// Waits until the server is to end.
 pub(crate) async fn until_closing(closing: &mut watch::Receiver<bool>) {
     if closing.wait_for(|closing| *closing).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

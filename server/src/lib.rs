@@ -4,6 +4,7 @@
 pub mod api;
 mod applied;
 mod conductor;
+pub mod configure;
 mod coordinator;
 pub mod holder;
 mod local;

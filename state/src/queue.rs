@@ -166,6 +166,7 @@ macro_rules! queue_on {
                 );
                 let equal = [
                     (" and run = ", &filter.run),
+                    (" and node = ", &filter.node),
                     (" and project = ", &filter.project),
                     (" and worker = ", &filter.worker),
                     (" and slot = ", &filter.group),

@@ -218,6 +218,12 @@ pub(crate) fn consequences(
     Ok(Consequences { findings, reach })
 }
 
+/// What other config sets have applied, which one may refer to.
+pub fn given(snapshot: &Snapshot, owner: &Owner) -> Result<Catalog, Error> {
+    let others = snapshot.heads.iter().filter(|(_, head)| head.owner != *owner);
+    others.map(|(address, head)| Ok((address.clone(), stored(address, head)?.into()))).collect()
+}
+
 /// What is applied, as resources.
 pub fn applied(snapshot: &Snapshot) -> Result<Catalog, Error> {
     applied_beside(snapshot, &[], &Catalog::new())

@@ -355,6 +355,10 @@ pub async fn workers_get_what_they_are_for(store: &dyn Both) {
     assert_eq!(names(&claim(store, &worker("me"), 5, T).await), ["r2 a"]);
     let mine = EntryFilter { worker: Some("me".into()), limit: 10, ..EntryFilter::default() };
     assert_eq!(store.entries(&mine).await.expect("rows").len(), 1);
+    for (node, count) in [("a", 1), ("b", 0)] {
+        let filter = EntryFilter { run: Some("r2".into()), node: Some(node.into()), ..mine.clone() };
+        assert_eq!(store.entries(&filter).await.expect("rows").len(), count);
+    }
 }
 
 /// A group has its places, and each mode does what it says.

@@ -421,6 +421,7 @@ impl Queue for MemoryRuns {
             .map(Queued::row)
             .filter(|row| {
                 is(&filter.run, Some(&row.entry.run))
+                    && is(&filter.node, Some(&row.entry.node))
                     && is(&filter.project, Some(&row.entry.project))
                     && is(&filter.worker, row.worker.as_deref())
                     && is(&filter.group, row.entry.slot.as_ref().map(|slot| slot.group.as_str()))

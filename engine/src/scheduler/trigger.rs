@@ -52,6 +52,17 @@ pub(super) fn triggered(
     }
 }
 
+impl RunState {
+    /// What became of a request with an `operation_id`: it was carried out, it was refused and why, or it was not heard.
+    pub fn trigger_outcome(&self, node: &str, operation_id: &str) -> Option<Result<(), &str>> {
+        let node = self.node(node)?;
+        if node.operations.contains_key(&format!("id:{operation_id}")) {
+            return Some(Ok(()));
+        }
+        node.refused.as_deref().map(Err)
+    }
+}
+
 /// The job that asked fails in the end, and says why.
 fn refuse(state: &mut RunState, work: &mut Work, index: usize, message: String) {
     let message = format!("a trigger was refused: {message}");

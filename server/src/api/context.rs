@@ -1,12 +1,19 @@
 //! Who asks, and what of a request was understood. Nothing behind these is reached by whoever is not known.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use reactorcide_engine::audit::{Draft, Outcome};
-use reactorcide_engine::identity::{Caller, Capability, Need, TokenText, decide, identify};
+use reactorcide_engine::coordinator::LeaseId;
+use reactorcide_engine::identity::{
+    Caller, Capability, Decision, JobAttempt, Need, Principal, TokenText, decide, identify,
+};
+use reactorcide_engine::queue::EntryStatus;
+use reactorcide_engine::runs::EntryFilter;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,6 +24,28 @@ use crate::conductor::now;
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
+/// That a request was refused, told to whoever writes it down.
+#[derive(Debug, Clone, Default)]
+pub struct Denials(Arc<OnceLock<Denial>>);
+
+/// Who may not do what.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// Who.
+    pub actor: String,
+    /// What: a capability.
+    pub action: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl Denials {
+    /// The first of a request.
+    pub fn first(&self) -> Option<&Denial> {
+        self.0.get()
+    }
+}
+
 /// A request of somebody who is known.
 pub struct Context {
     /// The server.
@@ -25,6 +54,7 @@ pub struct Context {
     pub caller: Caller,
     /// The request.
     pub request: String,
+    denials: Denials,
 }
 
 impl Context {
@@ -39,8 +69,22 @@ impl Context {
 
     /// The same for any need.
     pub fn must(&self, need: Need<'_>) -> Result<(), Problem> {
-        let decision = decide(&self.caller, need);
-        if decision.is_allowed() { Ok(()) } else { Err(Problem::forbidden(decision.reason())) }
+        self.decided(need.capability, &decide(&self.caller, need))
+    }
+
+    /// Refuses what was decided against.
+    pub fn decided(&self, capability: Capability, decision: &Decision) -> Result<(), Problem> {
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        let denial = Denial {
+            actor: self.actor(),
+            action: capability.as_str().to_owned(),
+            reason: decision.reason().to_owned(),
+        };
+        // The first is what the request was about.
+        let _ = self.denials.0.set(denial);
+        Err(Problem::forbidden(decision.reason()))
     }
 
     /// Who asks, for people.
@@ -69,8 +113,9 @@ impl FromRequestParts<Api> for Context {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let request = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let denials = parts.extensions.get::<Denials>().cloned().unwrap_or_default();
         let caller = authenticate(parts, api).await?;
-        Ok(Self { api: api.clone(), caller, request })
+        Ok(Self { api: api.clone(), caller, request, denials })
     }
 }
 
@@ -91,6 +136,11 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     let now = now();
     let caller = identify(&token, known.as_ref(), &applied.bindings, now)
         .map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
+    if let Principal::Job(attempt) = &caller.principal
+        && lease_of(api, attempt).await?.is_none()
+    {
+        return Err(Problem::unauthenticated("the attempt that the token belongs to is over"));
+    }
     if known.is_some_and(|known| known.token.should_note_use(now)) {
         // Nobody waits for it, and nobody is refused for it.
         let (identities, id) = (api.identities.clone(), token.id().clone());
@@ -101,6 +151,19 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         });
     }
     Ok(caller)
+}
+
+/// The lease on an attempt, while a worker has it: as long as that, and no longer, a job's token works.
+pub(super) async fn lease_of(api: &Api, attempt: &JobAttempt) -> Result<Option<LeaseId>, Problem> {
+    let JobAttempt { run, node, attempt } = attempt;
+    let (of_run, of_node) = (Some(run.clone()), Some(node.clone()));
+    let filter = EntryFilter { run: of_run, node: of_node, limit: 100, ..EntryFilter::default() };
+    let rows = api.conductor.queue.entries(&filter).await?;
+    let row = rows.into_iter().find(|row| row.entry.attempt == *attempt && row.status == EntryStatus::Leased);
+    let Some(worker) = row.and_then(|row| row.worker) else { return Ok(None) };
+    let leases = api.conductor.queue.leases_of(&worker).await?;
+    let is_it = |lease: &LeaseId| lease.run == *run && lease.node == *node && lease.attempt == *attempt;
+    Ok(leases.into_iter().find(is_it))
 }
 
 /// What stands in the query of a request.

@@ -77,9 +77,9 @@ async fn show(
         state.node(&name).map(|node| (node.row(), node.depends_on.clone(), node.outputs.clone()))
     });
     let (row, depends_on, outputs) = look.await?.ok_or_else(|| no_job(&run, &job))?;
-    let filter = EntryFilter { run: Some(run.clone()), limit: 10_000, ..EntryFilter::default() };
-    let entries = context.api.conductor.queue.entries(&filter).await?;
-    let entry = entries.into_iter().find(|entry| entry.entry.node == job);
+    let (of_run, of_job) = (Some(run.clone()), Some(job.clone()));
+    let filter = EntryFilter { run: of_run, node: of_job, limit: 1, ..EntryFilter::default() };
+    let entry = context.api.conductor.queue.entries(&filter).await?.pop();
     let queue = match entry {
         Some(entry) => explained(&context.api, vec![entry]).await?.pop(),
         None => None,

@@ -32,28 +32,26 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub fn routes() -> Vec<Route> {
     let lease = |route: Route| route.needs(Capability::JobsLease);
     vec![
-        lease(Route::post("/worker/v1/register", register)).named(
-            "workerRegister",
-            "link",
-            "A worker says who it is",
-        ),
-        lease(Route::post("/worker/v1/claim", claim)).named("workerClaim", "link", "A worker wants jobs"),
-        lease(Route::post("/worker/v1/renew", renew)).named(
-            "workerRenew",
-            "link",
-            "A worker keeps its leases",
-        ),
+        lease(Route::post("/worker/v1/register", register))
+            .named("workerRegister", "link", "A worker says who it is")
+            .answers_raw("application/json"),
+        lease(Route::post("/worker/v1/claim", claim))
+            .named("workerClaim", "link", "A worker wants jobs")
+            .answers_raw("application/json"),
+        lease(Route::post("/worker/v1/renew", renew))
+            .named("workerRenew", "link", "A worker keeps its leases")
+            .answers_raw("application/json"),
         lease(Route::post("/worker/v1/report", report)).named(
             "workerReport",
             "link",
             "A worker says what happened",
         ),
-        lease(Route::post("/worker/v1/log", log)).named(
-            "workerLog",
-            "link",
-            "A worker hands over a piece of a log",
-        ),
-        lease(Route::post("/worker/v1/ask", ask)).named("workerAsk", "link", "A job asks about its run"),
+        lease(Route::post("/worker/v1/log", log))
+            .named("workerLog", "link", "A worker hands over a piece of a log")
+            .answers_raw("application/json"),
+        lease(Route::post("/worker/v1/ask", ask))
+            .named("workerAsk", "link", "A job asks about its run")
+            .answers_raw("application/json"),
     ]
 }
 

@@ -26,7 +26,7 @@ pub fn document(operations: &[Operation]) -> Value {
     let problem = generator.subschema_for::<Problem>();
     let mut paths: Map<String, Value> = Map::new();
     for operation in operations.iter().filter(|operation| operation.path.starts_with("/api/")) {
-        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        let path = paths.entry(operation.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_ascii_lowercase()] = describe(operation, &mut generator, &problem);
     }
     let schemas = generator.take_definitions(true);
@@ -118,16 +118,20 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, problem: &Sc
             described["requestBody"] = json!({"required": true, "content": {"application/octet-stream": {}}});
         }
     }
-    if let Access::Capability(capability) = operation.access {
-        described["description"] = json!(format!("Needs the capability `{capability}`."));
-    } else {
-        described["security"] = json!([]);
+    match operation.access {
+        Access::Public => described["security"] = json!([]),
+        Access::Known => described["description"] = json!("Needs a token that works, whatever it may."),
+        Access::Capability(capability) => {
+            described["description"] = json!(format!("Needs the capability `{capability}`."));
+        }
     }
     described
 }
 
 fn names_in(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'))
 }
 
 /// The fields of a query's type, each as a parameter.

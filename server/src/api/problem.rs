@@ -33,6 +33,30 @@ pub struct Problem {
     /// Where a log goes on, if a piece of one does not follow what is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_offset: Option<u64>,
+    /// What is wrong with a configuration, each with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ConfigurationError>,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationError {
+    /// Its stable code: `RC1003`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// The file, as it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Problem {
@@ -46,6 +70,7 @@ impl Problem {
             hint: None,
             request_id: None,
             expected_offset: None,
+            errors: Vec::new(),
         }
     }
 

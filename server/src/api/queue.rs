@@ -79,7 +79,7 @@ async fn list(context: Context, Query(query): Query<ListQueue>) -> Result<Answer
     context.may(Capability::QueueRead, query.project.as_deref())?;
     let limit = page::limit(query.limit)?;
     let ListQueue { project, run, worker, .. } = query;
-    let filter = EntryFilter { run, project, worker, group: None, limit };
+    let filter = EntryFilter { run, project, worker, limit, ..EntryFilter::default() };
     let rows = context.api.conductor.queue.entries(&filter).await?;
     Ok(Answer(Page::whole(explained(&context.api, rows).await?)))
 }

@@ -52,6 +52,8 @@ pub struct Operation {
 pub enum Access {
     /// Everybody.
     Public,
+    /// Whoever shows a token that works.
+    Known,
     /// Whoever has a capability, where the route says.
     Capability(Capability),
 }
@@ -139,6 +141,12 @@ impl Route {
     /// Only for who has this.
     pub fn needs(mut self, capability: Capability) -> Self {
         self.operation.access = Access::Capability(capability);
+        self
+    }
+
+    /// Only for who is known, whatever they may.
+    pub fn needs_token(mut self) -> Self {
+        self.operation.access = Access::Known;
         self
     }
 

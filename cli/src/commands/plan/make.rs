@@ -142,7 +142,9 @@ pub fn configured(files: Files, owner: &Owner, settings: &Settings) -> Result<Co
         let parsed = files.parse();
         (parsed, snapshot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let context = Context { given: given(snapshot.as_ref().ok(), owner)?, owner: owner.clone() };
+    let given = snapshot.as_ref().ok().map(|snapshot| plan::given(snapshot, owner)).transpose();
+    let given = given.map_err(|error| unreadable(&error))?.unwrap_or_default();
+    let context = Context { given, owner: owner.clone() };
     let read = parsed.map(|parsed| parsed.in_context(context)).and_then(|reading| {
         is_quiet = reading.diagnostics.is_empty();
         valid(reading).map(Configuration::into_catalog)
@@ -184,18 +186,6 @@ fn narrowed(
 /// Whether a resource is not somebody else's.
 fn is_of(snapshot: &Snapshot, address: &Address, owner: &Owner) -> bool {
     snapshot.heads.get(address).is_none_or(|head| head.owner == *owner)
-}
-
-/// What others have applied, which a configuration may refer to.
-fn given(snapshot: Option<&Snapshot>, owner: &Owner) -> Result<Catalog, Failure> {
-    let others =
-        snapshot.into_iter().flat_map(|snapshot| &snapshot.heads).filter(|(_, head)| head.owner != *owner);
-    others
-        .map(|(address, head)| {
-            let resource = head.resource().map_err(|error| Failure::new(format!("{address}: {error}")))?;
-            Ok((address.clone(), resource.into()))
-        })
-        .collect()
 }
 
 /// What it means that a stored resource cannot be read.

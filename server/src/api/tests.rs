@@ -1,0 +1,6 @@
+//! The interface from outside: requests against the router, with everything behind it in memory.
+
+mod config;
+mod identity;
+mod matrix;
+mod world;

@@ -1,0 +1,142 @@
+//! What is applied, plans, and applying them.
+
+use reactorcide_engine::identity::{Capability, Scope};
+use serde_json::{Value, json};
+
+use super::world::{CONFIGURATION, World};
+
+fn files(text: &str) -> Value {
+    json!({"files": {"all.yaml": text}})
+}
+
+#[tokio::test]
+async fn what_is_applied_is_shown_in_pages_and_by_revision() {
+    let world = World::new().await;
+    let reader = world.token("user:web-reader").await;
+    world.get("/api/v1/resources", &reader).await.problem(403);
+    let page = world.get("/api/v1/resources?project=web&limit=1", &reader).await.ok(200);
+    assert_eq!(page["items"][0]["address"], "Pipeline/web/ci");
+    let next = page["next"].as_str().expect("another page");
+    let page =
+        world.get(&format!("/api/v1/resources?project=web&limit=1&cursor={next}"), &reader).await.ok(200);
+    assert_eq!((&page["items"][0]["address"], page.get("next")), (&json!("Project/web"), None));
+    world.apply(&CONFIGURATION.replace("busybox:1", "busybox:2")).await;
+    let image = |path: &'static str| {
+        let (world, reader) = (&world, &reader);
+        async move { world.get(path, reader).await.ok(200)["document"]["spec"]["jobs"]["test"]["image"].clone() }
+    };
+    assert_eq!(image("/api/v1/resources/Pipeline/web/ci").await, "busybox:2");
+    assert_eq!(image("/api/v1/resources/Pipeline%2Fweb%2Fci?revision=1").await, "busybox:1");
+    world.get("/api/v1/resources/Pipeline/web/ci?revision=9", &reader).await.problem(404);
+    world.get("/api/v1/resources/Pipeline/docs/pages", &reader).await.problem(403);
+    let projects = world.get("/api/v1/projects", &reader).await.ok(200);
+    assert_eq!(projects["items"].as_array().map(Vec::len), Some(1));
+    let pipelines = world.get("/api/v1/pipelines?project=web", &reader).await.ok(200);
+    assert_eq!(pipelines["items"][0]["jobs"], json!(["build", "test"]));
+    let of = world.get("/api/v1/changes?address=Pipeline/web/ci&limit=1", &reader).await.ok(200);
+    assert_eq!(of["items"][0]["serial"], 2);
+    let next = of["next"].as_str().expect("another page");
+    let of =
+        world.get(&format!("/api/v1/changes?address=Pipeline/web/ci&cursor={next}"), &reader).await.ok(200);
+    assert_eq!((&of["items"][0]["serial"], of.get("next")), (&json!(1), None));
+}
+
+#[tokio::test]
+async fn what_was_shown_is_applied_and_nothing_else() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    let text = CONFIGURATION.replace("busybox:1", "busybox:2");
+    let plan = world.post("/api/v1/plans", &admin, &files(&text)).await.ok(200);
+    assert_eq!((&plan["summary"]["update"], &plan["format_version"]), (&json!(2), &json!(1)));
+    let apply = |text: &str, plan: &Value| json!({"files": {"all.yaml": text}, "expected_plan": plan["fingerprint"], "message": "newer"});
+    let other = CONFIGURATION.replace("busybox:1", "busybox:3");
+    assert_eq!(
+        world.post("/api/v1/applies", &admin, &apply(&other, &plan)).await.problem(409),
+        "plan_changed"
+    );
+    let done = world.post("/api/v1/applies", &admin, &apply(&text, &plan)).await.ok(200);
+    assert_eq!((&done["change"]["serial"], &done["change"]["actor"]), (&json!(2), &json!("user:admin")));
+    let again = world.post("/api/v1/applies", &admin, &apply(&text, &plan)).await.ok(200);
+    assert_eq!(again["change"], done["change"]);
+    let id = done["change"]["id"].as_str().expect("an id");
+    let change = world.get(&format!("/api/v1/changes/{id}"), &admin).await.ok(200);
+    assert_eq!(change["revisions"][0]["operation"], "update");
+    let audit = world.get("/api/v1/audit?action=config.apply", &admin).await.ok(200);
+    assert_eq!(audit["items"][0]["detail"]["change"], id);
+}
+
+#[tokio::test]
+async fn a_plan_that_is_refused_changes_nothing() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    let wrong = "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {name: web}\nspec: {nothing: 1}\n";
+    let answer = world.post("/api/v1/plans", &admin, &files(wrong)).await;
+    assert_eq!(answer.problem(422), "invalid_configuration");
+    let error = &answer.json()["errors"][0];
+    assert_eq!(
+        (&error["path"], &error["line"], &error["column"]),
+        (&json!("all.yaml"), &json!(4), &json!(8))
+    );
+    // Nothing at all is a plan of deletes, and many deletes need more.
+    let plan = world.post("/api/v1/plans", &admin, &json!({"files": {}})).await.ok(200);
+    let body = json!({"files": {}, "expected_plan": plan["fingerprint"]});
+    assert_eq!(world.post("/api/v1/applies", &admin, &body).await.problem(422), "plan_refused");
+    let project = json!({"files": {}, "project": "nothing"});
+    assert_eq!(world.post("/api/v1/plans", &admin, &project).await.problem(404), "not_found");
+    let day = json!({"files": {}, "as_of": "2026-02-30"});
+    assert_eq!(world.post("/api/v1/plans", &admin, &day).await.problem(422), "unprocessable");
+}
+
+#[tokio::test]
+async fn findings_are_accepted_by_name() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    let text = format!("{CONFIGURATION}---\napiVersion: reactorcide/v1\nkind: Secret\nmetadata: {{name: key}}\nspec: {{source: vault}}\n---\napiVersion: reactorcide/v1\nkind: SecretPolicy\nmetadata: {{name: open}}\nspec: {{allow: [{{secrets: [key], to: {{project: web, pipeline: ci}}}}]}}\n")
+        .replace("test: {", "test: {secrets: {KEY: key}, ");
+    let plan = world.post("/api/v1/plans", &admin, &files(&text)).await.ok(200);
+    let codes: std::collections::BTreeSet<&str> = plan["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .filter(|one| one["severity"] == "high")
+        .filter_map(|one| one["code"].as_str())
+        .collect();
+    assert!(!codes.is_empty(), "{plan}");
+    let mut body = json!({"files": {"all.yaml": text}, "expected_plan": plan["fingerprint"]});
+    assert_eq!(world.post("/api/v1/applies", &admin, &body).await.problem(422), "findings_open");
+    body["accept"] = json!(codes);
+    world.post("/api/v1/applies", &admin, &body).await.ok(200);
+}
+
+#[tokio::test]
+async fn who_may_only_apply_gives_nobody_a_role() {
+    let world = World::new().await;
+    let scope =
+        Scope { capabilities: Some([Capability::ConfigApply, Capability::ConfigPlan].into()), project: None };
+    let (token, _) = world.token_with("user:admin", scope, None).await;
+    let text = CONFIGURATION.replace("['user:reader']", "['user:reader', 'user:eve']");
+    let plan = world.post("/api/v1/plans", &token, &files(&text)).await.ok(200);
+    let body = json!({"files": {"all.yaml": text}, "expected_plan": plan["fingerprint"]});
+    world.post("/api/v1/applies", &token, &body).await.problem(403);
+    let all = world.token("user:admin").await;
+    world.post("/api/v1/applies", &all, &body).await.ok(200);
+}
+
+#[tokio::test]
+async fn a_projects_repository_declares_its_own() {
+    let world = World::new().await;
+    let admin = world.token("user:web-admin").await;
+    let pipeline = "apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: nightly, project: web}\nspec: {triggers: [{event: manual}], jobs: {a: {image: 'busybox:1', command: 'true'}}}\n";
+    let body = |text: &str| json!({"files": {"ci.yaml": text}, "project": "web"});
+    world.post("/api/v1/plans", &admin, &files(pipeline)).await.problem(403);
+    let plan = world.post("/api/v1/plans", &admin, &body(pipeline)).await.ok(200);
+    assert_eq!(plan["owner"], "project:web");
+    let mut apply = body(pipeline);
+    apply["expected_plan"] = plan["fingerprint"].clone();
+    world.post("/api/v1/applies", &admin, &apply).await.ok(200);
+    let policy = "apiVersion: reactorcide/v1\nkind: RoleBinding\nmetadata: {name: x}\nspec: {role: admin, subjects: ['user:eve']}\n";
+    assert_eq!(
+        world.post("/api/v1/plans", &admin, &body(policy)).await.problem(422),
+        "invalid_configuration"
+    );
+}
