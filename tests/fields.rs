@@ -101,7 +101,10 @@ fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     visit(&root(), &mut |path| {
         if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(test_functions(&fs::read_to_string(path).expect("a source")));
+            let source = fs::read_to_string(path).expect("a source");
+            // The checks of a conformance suite are run by tests with their names.
+            let is_suite = path.file_name().is_some_and(|name| name == "conformance.rs");
+            names.extend(if is_suite { checks(&source) } else { test_functions(&source) });
         }
     });
     for directory in ["valid", "invalid"] {
@@ -125,6 +128,12 @@ fn visit(directory: &Path, file: &mut dyn FnMut(&Path)) {
             file(&entry.path());
         }
     }
+}
+
+/// The checks of a conformance suite: they take what is checked.
+fn checks(source: &str) -> Vec<String> {
+    let public = source.lines().filter_map(|line| line.strip_prefix("pub async fn "));
+    public.filter_map(|rest| rest.split_once("(store: ")).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The functions of a source that stand under an attribute of tests.

@@ -20,7 +20,7 @@ pub struct ExecutionProfileSpec {
     /// Whether it may run as root in its container.
     #[serde(default, skip_serializing_if = "is_false")]
     pub root: bool,
-    /// WorkerPools that it may run on. Default: all that are open to it. Not in effect yet: waits for workers.
+    /// WorkerPools that it may run on. Default: all that are open to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<String>,
     /// The longest `timeout`.

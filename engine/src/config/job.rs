@@ -108,11 +108,11 @@ pub struct Job {
     /// The ExecutionProfile: the most that the job may have. Default: the project's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Labels that a worker must have, `NAME=VALUE`. Not in effect yet for local runs: waits for workers.
+    /// Labels that a worker must have, `NAME=VALUE`. A local run takes every job.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs_on: BTreeMap<String, String>,
-    /// Higher goes first in the queue. Default: 10 for a push, 5 for a pull request, 0 else. Not in effect yet:
-    /// waits for the queue.
+    /// Higher goes first in the queue. Default: 10 for a push, 5 for a pull request, 0 else.
+    /// What waits passes what is more urgent in the end: a point is worth a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -100, max = 100))]
     pub priority: Option<i32>,
@@ -125,7 +125,7 @@ pub struct Job {
     /// Which failures are tried again, and how often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// How many jobs of one group go on at once. Not in effect yet: waits for the queue.
+    /// How many jobs of one group go on at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
     /// What the container may use.

@@ -23,8 +23,8 @@ pub struct ProjectSpec {
     /// The ExecutionProfile of jobs that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_profile: Option<String>,
-    /// The share of this project between projects that wait for the same workers. Not in effect yet: waits for
-    /// the queue.
+    /// The share of this project between projects that wait for the same workers: one of weight 2 gets twice as many
+    /// jobs as one of weight 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,

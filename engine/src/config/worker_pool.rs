@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::Duration;
 
-/// A group of workers. Not in effect yet: waits for workers.
+/// A group of workers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerPoolSpec {

@@ -19,7 +19,7 @@ use super::subversion::{self, SubversionSource};
 /// Fewer files are copied sooner than a layer is mounted.
 const WORTH_A_LAYER: usize = 200;
 /// Fewer files are copied sooner than a container is started, on a machine that is busy as well: a file takes 0.03 ms
-/// where nothing else happens, and ten times that where much does.
+/// where nothing else happens, and fifteen times that where much does.
 const WORTH_A_START: usize = 500;
 
 /// Code, ready to be put where a job works.
