@@ -8,6 +8,7 @@ mod elsewhere;
 mod fields;
 mod jobcode;
 mod layers;
+mod lives_on;
 mod plans;
 mod run;
 mod runnerlib;

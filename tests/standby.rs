@@ -106,11 +106,12 @@ fn normal(id: &str) -> Value {
     }
     (container["Config"]["Hostname"], container["Config"]["Labels"]) = (Value::Null, Value::Null);
     let host = container["HostConfig"]["Mounts"].as_array_mut().expect("mounts");
-    host.iter_mut().filter(|mount| mount["Target"] == "/job").for_each(|mount| mount["Source"] = Value::Null);
+    let own = |target: &Value| target == "/job" || target == "/reactorcide-control";
+    host.iter_mut().filter(|mount| own(&mount["Target"])).for_each(|mount| mount["Source"] = Value::Null);
     let mounts = container["Mounts"].as_array_mut().expect("mounts");
     mounts
         .iter_mut()
-        .filter(|mount| mount["Destination"] == "/job")
+        .filter(|mount| own(&mount["Destination"]))
         .for_each(|mount| mount["Source"] = Value::Null);
     mounts.sort_by_key(|mount| mount["Destination"].to_string());
     container.take()

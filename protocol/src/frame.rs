@@ -103,7 +103,7 @@ pub enum Body {
         /// What it asks for.
         request: TriggerRequest,
     },
-    /// The job asks something about its run; the answer is a line on the runner's standard input.
+    /// The job asks something about its run; the answer is a line from whoever started the runner.
     Query {
         /// Counts the questions of one attempt.
         id: u64,
@@ -189,4 +189,6 @@ pub enum JobOutcome {
     NoSpace,
     /// The kernel killed a process for lack of memory, and a command failed.
     Oom,
+    /// Nobody kept the lease any more, so the runner stopped the job.
+    LostWorker,
 }

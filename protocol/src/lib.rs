@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod control;
 pub mod frame;
+pub mod link;
 pub mod mask;
 pub mod output;
 pub mod query;

@@ -62,6 +62,9 @@ pub struct JobSpec {
     /// Whether whoever started the runner answers questions on its standard input.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub answers: bool,
+    /// The worker's socket, where there is one: frames go there and not to standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<crate::link::Control>,
 }
 
 /// What the job runs: a single command, or steps.
@@ -174,7 +177,9 @@ impl StepRetry {
     pub fn wait_after(&self, runs: u32, outcome: crate::frame::JobOutcome) -> Option<std::time::Duration> {
         use crate::frame::JobOutcome;
         let counts = match outcome {
-            JobOutcome::Succeeded | JobOutcome::Cancelled | JobOutcome::Config => false,
+            JobOutcome::Succeeded | JobOutcome::Cancelled | JobOutcome::Config | JobOutcome::LostWorker => {
+                false
+            }
             _ => self.on.is_empty() || self.on.contains(&outcome),
         };
         if !counts || runs > self.max {

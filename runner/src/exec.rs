@@ -2,10 +2,13 @@
 
 mod asked;
 mod asking;
+mod backlog;
 mod environment;
 mod files;
 mod job;
+mod lease;
 mod leavings;
+mod link;
 mod memory;
 mod plugins;
 mod prefixed;
@@ -18,12 +21,13 @@ mod vars;
 mod writer;
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
-use reactorcide_protocol::frame::{Body, JobOutcome, JobResult};
+use reactorcide_protocol::frame::{self, Body, Frame, JobOutcome, JobResult};
 use reactorcide_protocol::query::Message;
 use reactorcide_protocol::spec::{self, JobSpec};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -32,18 +36,21 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit;
+use link::Link;
 use writer::Writer;
 
 /// The longest spec, in bytes.
 const MAX_SPEC_BYTES: u64 = 64 << 20;
 
-/// The longest line that follows the spec, in bytes.
+/// The longest line that follows the spec, or comes from the worker, in bytes.
 const MAX_MESSAGE_BYTES: u64 = 16 << 20;
 
 /// What wakes the job's loop.
 pub enum Event {
     /// A signal that asks to stop.
     Stop,
+    /// The worker asks to stop, for the first time or again.
+    Told,
     /// Some process ended.
     Child,
     /// Some stream ended.
@@ -88,7 +95,17 @@ pub fn exec() -> ExitCode {
         return exit::CANCELLED.into();
     };
     let attempt = read.as_ref().map_or(0, |spec| spec.attempt);
-    let writer = match Writer::start(out, attempt) {
+    let link = read.as_ref().ok().and_then(|spec| spec.control.as_ref());
+    let link = link.map(|control| Link::new(control, attempt, events.clone())).transpose();
+    let (read, link) = match link {
+        Ok(link) => (read, link),
+        Err(reason) => (Err(reason), None),
+    };
+    let lease = link.as_ref().map(|link| link.lease.clone());
+    if link.is_some() {
+        say_that_it_begins(&out, attempt);
+    }
+    let writer = match Writer::start(out, attempt, link) {
         Ok(writer) => writer,
         Err(error) => {
             eprintln!("reactorcide-runner: cannot start a thread: {error}");
@@ -97,18 +114,31 @@ pub fn exec() -> ExitCode {
     };
     let code = match read {
         Ok(spec) => {
-            writer.frame(Body::Started { runner: env!("CARGO_PKG_VERSION").to_owned() });
-            job::run(spec, &writer, events, &inbox)
+            writer.frame(started());
+            job::run(spec, &writer, lease, events, &inbox)
         }
         Err(reason) => {
             eprintln!("reactorcide-runner: {reason}");
             let result = JobResult { outcome: JobOutcome::Config, exit_code: None, reason: Some(reason) };
             writer.frame(Body::Result(result));
-            writer.drain(None);
+            writer.drain(|| Duration::MAX);
             exit::USAGE
         }
     };
     code.into()
+}
+
+/// Whoever started the container ahead of its job sees here that it has it: the first frame, which goes to the worker
+/// too. Nothing else is printed, so there is room for it.
+fn say_that_it_begins(mut out: &File, attempt: u32) {
+    let mut line = Vec::new();
+    let at = crate::clock::unix_millis();
+    Frame { v: frame::VERSION, attempt, seq: 0, at, body: started() }.encode(&mut line);
+    let _ = out.write_all(&line);
+}
+
+fn started() -> Body {
+    Body::Started { runner: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

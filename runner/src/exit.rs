@@ -12,6 +12,8 @@ pub const REFUSED: u8 = 77;
 pub const CONFIG: u8 = 78;
 /// Out of time, as `timeout` has it.
 pub const TIMEOUT: u8 = 124;
+/// Nobody kept the lease (EX_TEMPFAIL): another try may help.
+pub const LOST: u8 = 75;
 /// Stopped: 128 + SIGTERM.
 pub const CANCELLED: u8 = 143;
 
@@ -23,6 +25,7 @@ pub fn code(result: &JobResult) -> u8 {
         JobOutcome::Exit | JobOutcome::NoSpace | JobOutcome::Oom => from_step.unwrap_or(1),
         JobOutcome::Timeout => TIMEOUT,
         JobOutcome::Cancelled => CANCELLED,
+        JobOutcome::LostWorker => LOST,
         JobOutcome::Config => CONFIG,
     }
 }

@@ -31,7 +31,8 @@ Options:
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, otherwise the code of the step that decided; 64 bad spec or usage, 69 no runner to talk
-to, 77 refused by the runner, 78 the job cannot be run as it is configured, 124 out of time, 143 cancelled.
+to, 75 nobody kept the lease, 77 refused by the runner, 78 the job cannot be run as it is configured, 124 out of
+time, 143 cancelled.
 ";
 
 fn main() -> ExitCode {

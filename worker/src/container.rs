@@ -12,6 +12,8 @@ use reactorcide_engine::scheduler::Assignment;
 pub const RUNNER_PATH: &str = "/reactorcide-runner";
 /// Where the Python package for job code appears in a container.
 pub const PYTHON_PATH: &str = "/reactorcide-python";
+/// Where the directory with the worker's socket appears in a container.
+pub const CONTROL_PATH: &str = "/reactorcide-control";
 /// Where trusted job code appears, below the workspace.
 pub const CI_DIRECTORY: &str = "ci";
 /// The user of a container where the host's is root.
@@ -30,6 +32,8 @@ pub struct Paths {
     pub python: Option<PathBuf>,
     /// Trusted job code.
     pub ci: Option<PathBuf>,
+    /// The directory with the worker's socket.
+    pub control: Option<PathBuf>,
 }
 
 /// The container of an assignment. `host` is the user that the worker runs as.
@@ -52,6 +56,8 @@ pub fn container_of(job: &Job, owner: &Owner, paths: &Paths, host: User) -> Cont
         vec![Mount { source: paths.workspace.clone(), target: job.mount.0.clone(), read_only: false }];
     if !bare {
         mounts.push(Mount { source: paths.runner.clone(), target: RUNNER_PATH.to_owned(), read_only: true });
+        let control = paths.control.iter().map(|path| (path, CONTROL_PATH.to_owned()));
+        mounts.extend(control.map(|(path, target)| Mount { source: path.clone(), target, read_only: true }));
         let python = paths.python.iter().map(|path| (path, PYTHON_PATH.to_owned()));
         mounts.extend(python.map(|(path, target)| Mount { source: path.clone(), target, read_only: true }));
     }
@@ -146,7 +152,7 @@ pub fn user_of(run_as: Option<&RunAs>, host: User) -> User {
 }
 
 /// A name that an engine takes, and that is the same for the same attempt.
-fn container_name(assignment: &Assignment, owner: &Owner) -> String {
+pub fn container_name(assignment: &Assignment, owner: &Owner) -> String {
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '.' }).collect()
     };
@@ -165,7 +171,8 @@ mod tests {
     const ROOT: User = User { uid: 0, gid: 0 };
 
     fn spec(job: serde_json::Value) -> ContainerSpec {
-        let paths = Paths { workspace: "/w".into(), runner: "/r".into(), python: None, ci: None };
+        let paths =
+            Paths { workspace: "/w".into(), runner: "/r".into(), python: None, ci: None, control: None };
         container_spec(&assignment(job), &Owner("o".into()), &paths, ROOT)
     }
 

@@ -1,61 +1,67 @@
 //! One attempt of one job, from its lease to its report: workspace, image, container, output, end, and nothing left.
 
+mod again;
 mod clean_up;
 mod prepare;
+mod watch;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reactorcide_engine::config::{FailureReason, RunnerMode};
-use reactorcide_engine::coordinator::{Lease, LeaseId, Report, Urgency};
+use reactorcide_engine::coordinator::{Lease, LeaseId, Report};
+use reactorcide_engine::protocol::link::{Key, Proof};
 use reactorcide_engine::protocol::mask::Values;
-use reactorcide_engine::protocol::query::{Message, Query};
 use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{
-    Attachment, ContainerId, ContainerSpec, ContainerState, Exit, Provider, ProviderError,
+    Attachment, ContainerId, ContainerSpec, ContainerSummary, Exit, Provider, ProviderError,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
 
+use self::watch::{Running, Watch};
+use crate::container::user_of;
 use crate::follow::follow;
+use crate::journal::Journal;
 use crate::keeper::{Keeper, Order};
-use crate::outcome::{NOT_KEPT, Observed, Stopped, conclude};
+use crate::link::Link;
+use crate::outcome::{NOT_KEPT, Observed, conclude};
 use crate::pump::{Pump, Wanted};
+use crate::record::Record;
 use crate::spool::{SpoolReader, spool};
 use crate::standby::Ready;
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
-use crate::workspace::{Workspace, beside};
-
-/// How much later than the runner we enforce what the runner enforces.
-const MARGIN: Duration = Duration::from_secs(5);
-/// How long the rest of the output may take after the container ended.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How often disk use is looked at.
-const DISK_INTERVAL: Duration = Duration::from_secs(2);
+use crate::workspace::{Workspace, beside, host_user};
 
 /// Runs an attempt and reports how it ended. Whatever happens, even a bug of ours, it is reported.
 pub async fn run(worker: &Worker, lease: Lease) {
-    let id = lease.id.clone();
-    let task = tokio::spawn({
-        let worker = worker.clone();
-        async move { Attempt::new(&worker, &lease).run(lease.assignment).await }
-    });
-    let result = match task.await {
-        Ok(result) => result,
-        Err(error) => {
-            tracing::error!(job.name = id.node, %error, "an attempt broke off: this is a bug");
-            failed(FailureReason::Provider, format!("the worker broke off: {error}"))
-        }
-    };
-    if worker.keeper.report(&id, Report::Finished(result)).await.is_err() {
-        tracing::warn!(job.name = id.node, attempt = id.attempt, "nobody waits for this attempt any more");
-    }
+    let record = Record::new(&lease);
+    let attempt = Attempt::new(worker, &record);
+    let run = Box::pin(attempt.clone().run(record));
+    attempt.report(run).await;
+}
+
+/// Goes on with an attempt that a worker of the same name ran until it was killed, and reports how it ended. `found` is
+/// its container, where there is one.
+pub async fn adopt(worker: &Worker, record: Record, found: Option<ContainerSummary>) {
+    let attempt = Attempt::new(worker, &record);
+    let run = Box::pin(attempt.clone().go_on(record, found));
+    attempt.report(run).await;
+}
+
+/// Where an attempt works.
+pub fn workspace_of(worker: &Worker, lease: &LeaseId) -> PathBuf {
+    let settings = &worker.settings;
+    let clean = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '.' };
+    let node: String = lease.node.chars().map(clean).collect();
+    // The token keeps apart what looks the same.
+    let name = format!("{node}-{}-{}", lease.attempt, lease.token);
+    OwnerLock::workspaces(&settings.directory, &settings.owner).join(name)
 }
 
 fn failed(reason: FailureReason, message: String) -> AttemptResult {
@@ -70,12 +76,15 @@ fn failed(reason: FailureReason, message: String) -> AttemptResult {
 }
 
 /// What all stages of an attempt share.
+#[derive(Clone)]
 struct Attempt {
     worker: Worker,
     lease: LeaseId,
     workspace: PathBuf,
-    /// The name of the container that waited for it, where it runs in one.
-    waited: OnceLock<String>,
+    key: Key,
+    stop_after: Duration,
+    /// The name of its container, where that is not its own: one that waited for it, or one that was found.
+    container: Arc<OnceLock<String>>,
 }
 
 /// An attempt that is ready to run.
@@ -88,79 +97,147 @@ struct Prepared {
     ready: Option<Ready>,
 }
 
+/// What takes what a container says.
+struct Sinks {
+    pump: Pump,
+    reader: SpoolReader,
+    /// How much of the log an earlier worker may have handed over.
+    known: u64,
+    /// What the job wanted of an earlier worker, which may not have seen to it.
+    wanted: Vec<Wanted>,
+}
+
 impl Attempt {
-    fn new(worker: &Worker, lease: &Lease) -> Self {
-        let settings = &worker.settings;
-        let clean: String = lease
-            .id
-            .node
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '.' })
-            .collect();
-        // The token keeps apart what looks the same.
-        let name = format!("{clean}-{}-{}", lease.id.attempt, lease.id.token);
-        let workspace = OwnerLock::workspaces(&settings.directory, &settings.owner).join(name);
-        Self { worker: worker.clone(), lease: lease.id.clone(), workspace, waited: OnceLock::new() }
+    fn new(worker: &Worker, record: &Record) -> Self {
+        let (lease, workspace) = (record.lease.clone(), workspace_of(worker, &record.lease));
+        let (key, stop_after) = (record.key(), record.stop_after());
+        Self { worker: worker.clone(), lease, workspace, key, stop_after, container: Arc::default() }
     }
 
     fn provider(&self) -> &Arc<dyn Provider> {
         &self.worker.provider
     }
 
-    async fn run(self, assignment: Assignment) -> AttemptResult {
-        let prepared = tokio::select! {
-            prepared = self.prepare(&assignment) => prepared,
-            order = self.worker.keeper.ordered(&self.lease, Order::default()) => Err(if order.not_kept {
-                failed(FailureReason::LostWorker, NOT_KEPT.to_owned())
-            } else {
-                failed(FailureReason::Cancelled, "it was cancelled before it started".to_owned())
-            })
-        };
-        let result = match prepared {
-            Ok(prepared) => {
-                let observed = self.execute(&assignment, prepared).await;
-                conclude(observed)
+    /// Reports what comes of it.
+    async fn report(self, run: impl Future<Output = AttemptResult> + Send + 'static) {
+        let result = match tokio::spawn(run).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(job.name = self.lease.node, %error, "an attempt broke off: this is a bug");
+                failed(FailureReason::Provider, format!("the worker broke off: {error}"))
             }
-            Err(result) => result,
         };
-        self.clean_up(&assignment).await;
+        let (job, attempt) = (&self.lease.node, self.lease.attempt);
+        if self.worker.keeper.report(&self.lease, Report::Finished(result)).await.is_err() {
+            tracing::warn!(job.name = job, attempt, "nobody waits for this attempt any more");
+        }
+        Record::remove(&self.workspace);
+    }
+
+    async fn run(self, mut record: Record) -> AttemptResult {
+        let assignment = record.assignment.clone();
+        let prepare = async {
+            tokio::select! {
+                prepared = self.prepare(&assignment) => prepared,
+                order = self.worker.keeper.ordered(&self.lease, Order::default()) => Err(if order.not_kept {
+                    failed(FailureReason::LostWorker, NOT_KEPT.to_owned())
+                } else {
+                    failed(FailureReason::Cancelled, "it was cancelled before it started".to_owned())
+                })
+            }
+        };
+        // Nothing runs that a restart would not know of.
+        let (prepared, written) = tokio::join!(prepare, self.write(&record, true));
+        let result = match (prepared, written) {
+            (Ok(prepared), Ok(())) => {
+                record.shown_without = Some(self.seal(&prepared.spec));
+                let sinks = self.sinks(&assignment, Some(&prepared.secrets));
+                conclude(match sinks {
+                    Ok(sinks) => {
+                        let (begun, has_begun) = oneshot::channel();
+                        let drive = self.drive(&assignment, prepared, begun, &mut record);
+                        self.oversee(&assignment, sinks, has_begun, drive).await
+                    }
+                    Err(error) => Observed { error: Some(error), ..Observed::default() },
+                })
+            }
+            (Ok(_), Err(error)) => {
+                conclude(Observed { error: Some(no_place(&error)), ..Observed::default() })
+            }
+            (Err(result), _) => result,
+        };
+        self.end(record, result).await
+    }
+
+    /// How it ended is written down, and nothing else of it is left.
+    async fn end(self, mut record: Record, result: AttemptResult) -> AttemptResult {
+        record.result = Some(result.clone());
+        if let Err(error) = self.write(&record, true).await {
+            tracing::warn!(%error, "the end of an attempt could not be written down for the case that this worker is killed");
+        }
+        self.clean_up(&record.assignment).await;
         result
     }
 
-    /// Creates the container, runs it to its end, and says what was seen.
-    async fn execute(&self, assignment: &Assignment, prepared: Prepared) -> Observed {
+    async fn write(&self, record: &Record, durable: bool) -> io::Result<()> {
+        let (record, workspace) = (record.clone(), self.workspace.clone());
+        let written = tokio::task::spawn_blocking(move || record.write(&workspace, durable)).await;
+        written.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Writes down how far it has come. What is not known to have begun is lost with the worker, and tried again.
+    async fn write_in_passing(&self, record: &Record) {
+        if let Err(error) = self.write(record, false).await {
+            tracing::warn!(%error, "how far an attempt has come could not be written down");
+        }
+    }
+
+    /// Opens what takes the output. `secrets` are not shown; nothing is, where nobody knows them.
+    fn sinks(&self, assignment: &Assignment, secrets: Option<&Values>) -> Result<Sinks, ProviderError> {
+        let bare = assignment.job.runner == RunnerMode::None;
+        let opened = spool(&beside(&self.workspace, "log"), self.worker.settings.spool_bytes);
+        let (writer, reader) = opened.map_err(|error| no_place(&error))?;
+        let known = writer.bytes();
+        if bare {
+            let pump = Pump::plain(assignment.attempt, writer, secrets);
+            return Ok(Sinks { pump, reader, known, wanted: Vec::new() });
+        }
+        let journal = Journal::open(&beside(&self.workspace, "journal"));
+        let (journal, before) = journal.map_err(|error| no_place(&error))?;
+        let mut pump = Pump::framed(assignment.attempt, writer, Some(journal));
+        let wanted = pump.recall(before);
+        Ok(Sinks { pump, reader, known, wanted })
+    }
+
+    /// Takes a container that `begin` starts or finds to its end, and says what was seen.
+    async fn oversee(
+        &self,
+        assignment: &Assignment,
+        sinks: Sinks,
+        begun: oneshot::Receiver<()>,
+        begin: impl Future<Output = Result<Running, ProviderError>>,
+    ) -> Observed {
         let job = &assignment.job;
-        let bare = job.runner == RunnerMode::None;
+        let Sinks { mut pump, reader, known, wanted } = sinks;
         let mut observed = Observed {
-            bare,
+            bare: job.runner == RunnerMode::None,
             timeout: job.timeout.map(|timeout| timeout.to_string()),
             memory: job.resources.and_then(|resources| resources.memory).map(|memory| memory.to_string()),
             ..Observed::default()
         };
-        let log = beside(&self.workspace, "log");
-        let (writer, reader) = match spool(&log, self.worker.settings.spool_bytes) {
-            Ok(spool) => spool,
-            Err(error) => {
-                let reason = format!("no log can be kept at {}: {error}", log.display());
-                observed.error = Some(if error.kind() == std::io::ErrorKind::StorageFull {
-                    ProviderError::NoSpace { reason }
-                } else {
-                    ProviderError::Engine { operation: "keeping the log", reason }
-                });
-                return observed;
-            }
-        };
-        let attempt = assignment.attempt;
-        let mut pump = if bare {
-            Pump::plain(attempt, writer, &prepared.secrets)
-        } else {
-            Pump::framed(attempt, writer)
-        };
-        let (begun, has_begun) = oneshot::channel();
         let following =
-            tokio::spawn(tell(reader, has_begun, Arc::clone(&self.worker.keeper), self.lease.clone()));
-        if let Err(error) = self.drive(assignment, prepared, begun, &mut pump, &mut observed).await {
-            observed.error = Some(error);
+            tokio::spawn(tell(reader, known, begun, Arc::clone(&self.worker.keeper), self.lease.clone()));
+        match begin.await {
+            Ok(running) => {
+                observed.started = true;
+                let watch = Watch::new(self, assignment, running, &mut pump, &mut observed);
+                let exit = Box::pin(watch.follow_through(wanted)).await;
+                match exit {
+                    Ok(exit) => observed.exit = exit,
+                    Err(error) => observed.error = Some(error),
+                }
+            }
+            Err(error) => observed.error = Some(error),
         }
         (observed.outputs, observed.result) = pump.finish();
         // Whoever reads the log has all of it before the job counts as ended. The container is not kept waiting.
@@ -168,33 +245,46 @@ impl Attempt {
         observed
     }
 
+    /// Gets a container that has its job.
     async fn drive(
         &self,
         assignment: &Assignment,
         mut prepared: Prepared,
         begun: oneshot::Sender<()>,
-        pump: &mut Pump,
-        observed: &mut Observed,
-    ) -> Result<(), ProviderError> {
+        record: &mut Record,
+    ) -> Result<Running, ProviderError> {
         let mut line = serde_json::to_vec(&prepared.spec).unwrap_or_default();
         line.push(b'\n');
+        let link = self.listen(assignment)?;
         let waited = match prepared.ready.take() {
-            Some(ready) => ready.hand_over(&line).await?,
+            Some(ready) => {
+                // Nothing has a job that a restart would not find.
+                record.container = ready.name().map(str::to_owned);
+                self.write_in_passing(record).await;
+                ready.hand_over(&line).await?
+            }
             None => None,
         };
+        record.container = waited.as_ref().map(|waited| waited.name.clone());
         let (container, attached, exit) = match waited {
             Some(waited) => {
-                let _ = self.waited.set(waited.name);
+                let _ = self.container.set(waited.name);
                 (waited.id, waited.attached, waited.exit)
             }
             None => self.start(&prepared.container, &line).await?,
         };
-        observed.started = true;
+        record.begin();
+        record.lower = prepared.workspace.lower.as_ref().map(|lower| lower.id());
+        self.write_in_passing(record).await;
         let _ = begun.send(());
-        let exit =
-            self.watch(assignment, &prepared.workspace, &container, attached, exit, pump, observed).await?;
-        observed.exit = Some(exit);
-        Ok(())
+        Ok(Running {
+            container,
+            workspace: prepared.workspace,
+            attached: Some(attached),
+            exit,
+            link,
+            age: Duration::ZERO,
+        })
     }
 
     /// Creates and starts a container, and gives it its job.
@@ -223,159 +313,49 @@ impl Attempt {
         Ok((container, attached, exit))
     }
 
-    /// Follows a running container to its end: takes what it prints, and stops it when somebody or something says so.
-    #[allow(clippy::too_many_arguments, reason = "one loop over everything that can happen to one container")]
-    async fn watch(
-        &self,
-        assignment: &Assignment,
-        workspace: &Workspace,
-        container: &ContainerId,
-        mut attached: Attachment,
-        mut exit: JoinHandle<Result<Exit, ProviderError>>,
-        pump: &mut Pump,
-        observed: &mut Observed,
-    ) -> Result<Exit, ProviderError> {
+    /// Stands for the values that must not be shown, without being any of them.
+    fn seal(&self, spec: &JobSpec) -> Proof {
+        let values = spec.secrets.iter().map(|secret| &secret.value).chain(&spec.mask);
+        let mut values: Vec<&[u8]> = values.map(|value| value.expose().as_bytes()).collect();
+        values.sort_unstable();
+        values.dedup();
+        self.key.seal(values)
+    }
+
+    /// The socket for the runner, where there is a runner.
+    fn listen(&self, assignment: &Assignment) -> Result<Option<Link>, ProviderError> {
         let job = &assignment.job;
-        let grace = job.grace.to_std();
-        let bare = job.runner == RunnerMode::None;
-        // The runner keeps the time; we only make sure of it. Where there is no runner, we keep it.
-        let margin = if bare { Duration::ZERO } else { grace + MARGIN };
-        let deadline = job.timeout.map(|timeout| Instant::now() + timeout.to_std() + margin);
-        let disk_limit = job.resources.and_then(|resources| resources.disk);
-        let mut disk = tokio::time::interval(DISK_INTERVAL);
-        disk.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut order = Order::default();
-        let mut ordinal = 0;
-        let mut connected = true;
-        let (answers, mut answered) = mpsc::unbounded_channel();
-        let stop = |stopped: Stopped, grace: Duration, observed: &mut Observed| {
-            observed.stopped.get_or_insert(stopped);
-            let (provider, container) = (Arc::clone(self.provider()), container.clone());
-            tokio::spawn(async move {
-                if let Err(error) = provider.stop(&container, grace).await {
-                    tracing::warn!(%error, "a container could not be stopped");
-                }
-            });
-        };
-        let ended = loop {
-            tokio::select! {
-                chunk = attached.output.next(), if connected => match chunk {
-                    Some(Ok(chunk)) => self.take(pump, &chunk, &mut ordinal, &answers).await,
-                    Some(Err(_)) | None => connected = self.reconnect(container, &mut attached, pump).await,
-                },
-                Some(line) = answered.recv() => {
-                    // Who asked has stopped waiting, if the line cannot be written.
-                    if let Some(input) = &mut attached.input {
-                        let _ = input.write_all(&line).await;
-                    }
-                }
-                ended = &mut exit => break ended,
-                wanted = self.worker.keeper.ordered(&self.lease, order) => {
-                    order = wanted;
-                    let grace = match wanted.urgency {
-                        Urgency::AtOnce => Duration::ZERO,
-                        // The runner kills after the grace time; the engine does where the runner cannot.
-                        _ => if bare { grace } else { grace + MARGIN },
-                    };
-                    let why = if wanted.not_kept { Stopped::NotKept } else { Stopped::Cancelled };
-                    stop(why, grace, observed);
-                }
-                () = sleep_until(deadline), if observed.stopped.is_none() => {
-                    stop(Stopped::Timeout, if bare { grace } else { Duration::ZERO }, observed);
-                }
-                _ = disk.tick(), if disk_limit.is_some() && observed.stopped.is_none() => {
-                    let Some(limit) = disk_limit else { continue };
-                    let used = self.disk_usage(workspace, container).await;
-                    if used > limit.as_bytes() {
-                        stop(Stopped::Disk(mebibytes(used), limit.to_string()), Duration::ZERO, observed);
-                    }
-                }
-            }
-        };
-        let rest = async {
-            while connected && let Some(Ok(chunk)) = attached.output.next().await {
-                self.take(pump, &chunk, &mut ordinal, &answers).await;
-            }
-        };
-        if tokio::time::timeout(DRAIN, rest).await.is_err() {
-            pump.say("the rest of the output did not arrive in time");
+        if job.runner == RunnerMode::None {
+            return Ok(None);
         }
-        // What was written faster than anybody looked counts as well.
-        if let Some(limit) = disk_limit.filter(|_| observed.stopped.is_none()) {
-            let used = self.disk_usage(workspace, container).await;
-            if used > limit.as_bytes() {
-                observed.stopped = Some(Stopped::Disk(mebibytes(used), limit.to_string()));
-            }
-        }
-        match ended {
-            Ok(exit) => exit,
-            Err(error) => {
-                Err(ProviderError::Engine { operation: "waiting for a container", reason: error.to_string() })
-            }
-        }
+        let user = user_of(job.run_as.as_ref(), host_user());
+        let directory = Workspace::at(&self.workspace).control();
+        let link = Link::listen(&directory, user, self.key.clone(), assignment.attempt);
+        link.map(Some).map_err(|error| no_place(&error))
     }
+}
 
-    async fn take(
-        &self,
-        pump: &mut Pump,
-        chunk: &reactorcide_engine::provider::Chunk,
-        ordinal: &mut u32,
-        answers: &mpsc::UnboundedSender<Vec<u8>>,
-    ) {
-        for wanted in pump.push(chunk) {
-            match wanted {
-                Wanted::Jobs(request) => {
-                    let report = Report::Triggered { ordinal: *ordinal, request };
-                    *ordinal += 1;
-                    let _ = self.worker.keeper.report(&self.lease, report).await;
-                }
-                Wanted::Answer(id, query) => self.ask(id, query, answers.clone()),
-            }
-        }
-    }
-
-    /// Asks, beside everything else: the log does not wait for the answer.
-    fn ask(&self, id: u64, query: Query, answers: mpsc::UnboundedSender<Vec<u8>>) {
-        let (keeper, lease) = (Arc::clone(&self.worker.keeper), self.lease.clone());
-        tokio::spawn(async move {
-            let answer = keeper.ask(&lease, query).await;
-            let mut line = serde_json::to_vec(&Message::Answer { id, answer }).unwrap_or_default();
-            line.push(b'\n');
-            let _ = answers.send(line);
-        });
-    }
-
-    /// The output ended although the container may not have: attaches again where it has not.
-    async fn reconnect(&self, container: &ContainerId, attached: &mut Attachment, pump: &mut Pump) -> bool {
-        if self.provider().inspect(container).await != Ok(ContainerState::Running) {
-            return false;
-        }
-        match self.provider().attach(container).await {
-            Ok(again) => {
-                pump.say("the connection to the container engine broke; some output may be missing");
-                *attached = again;
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    async fn disk_usage(&self, workspace: &Workspace, container: &ContainerId) -> u64 {
-        let workspace = workspace.clone();
-        let (inside, outside) = tokio::join!(
-            self.provider().disk_usage(container),
-            tokio::task::spawn_blocking(move || workspace.disk_usage()),
-        );
-        inside.unwrap_or(0) + outside.unwrap_or(0)
+/// Files of ours cannot be written.
+fn no_place(error: &io::Error) -> ProviderError {
+    let reason = format!("the worker cannot write its files: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull => ProviderError::NoSpace { reason },
+        _ => ProviderError::Engine { operation: "keeping an attempt", reason },
     }
 }
 
 /// Says that an attempt has begun, and then what it prints. The job waits for neither.
-async fn tell(reader: SpoolReader, begun: oneshot::Receiver<()>, keeper: Arc<Keeper>, lease: LeaseId) {
+async fn tell(
+    reader: SpoolReader,
+    known: u64,
+    begun: oneshot::Receiver<()>,
+    keeper: Arc<Keeper>,
+    lease: LeaseId,
+) {
     if begun.await.is_ok() {
         let _ = keeper.report(&lease, Report::Started).await;
     }
-    follow(reader, keeper, lease).await;
+    follow(reader, known, keeper, lease).await;
 }
 
 /// Waits for a container's end from before it starts, so that no end is missed.
@@ -385,15 +365,4 @@ fn watch_exit(
 ) -> JoinHandle<Result<Exit, ProviderError>> {
     let (provider, container) = (Arc::clone(provider), container.clone());
     tokio::spawn(async move { provider.wait(&container).await })
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
 }

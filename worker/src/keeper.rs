@@ -35,8 +35,10 @@ pub struct Keeper {
 struct Held {
     order: watch::Sender<Order>,
     stop_after: Duration,
-    /// Until when it is kept for certain.
+    /// Until when it is kept for certain, or given up where nobody knows.
     until: Instant,
+    /// Whether it was kept since this process holds it, or was given to it.
+    certain: bool,
 }
 
 /// What is held at one moment.
@@ -55,12 +57,28 @@ impl Keeper {
         Self { coordinator, held: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Holds a lease from now on.
+    /// Holds a lease from now on that was just given.
     pub fn hold(&self, lease: &Lease) {
+        self.insert(lease, true);
+    }
+
+    /// Holds a lease from now on that an earlier process held. Nobody knows whether it stands until it was kept.
+    pub fn hold_again(&self, lease: &Lease) {
+        self.insert(lease, false);
+    }
+
+    fn insert(&self, lease: &Lease, certain: bool) {
         let until = Instant::now() + lease.stop_after;
         let order = watch::Sender::new(Order::default());
-        self.held().insert(lease.id.clone(), Held { order, stop_after: lease.stop_after, until });
+        self.held().insert(lease.id.clone(), Held { order, stop_after: lease.stop_after, until, certain });
         self.changed.notify_one();
+    }
+
+    /// For how long a lease is known to stand from now on; nothing, where that is not known.
+    pub fn left(&self, lease: &LeaseId) -> Option<Duration> {
+        let held = self.held();
+        let held = held.get(lease).filter(|held| held.certain && !held.order.borrow().not_kept)?;
+        Some(held.until.saturating_duration_since(Instant::now()))
     }
 
     /// Holds it no more.
@@ -165,26 +183,27 @@ impl Keeper {
 
     fn known(&self) -> Known {
         let held = self.held();
+        // Of what is over there is nothing more to hear.
         let kept = held.iter().filter(|(_, held)| !held.order.borrow().not_kept);
-        let deadline = kept.map(|(_, held)| held.until).min();
-        let known = held.iter().map(|(lease, held)| (lease.clone(), held.order.borrow().urgency)).collect();
+        let deadline = kept.clone().map(|(_, held)| held.until).min();
         // Asked for often enough that one answer may be lost.
-        let shortest = held.values().map(|held| held.stop_after / 3).min();
+        let shortest = kept.clone().map(|(_, held)| held.stop_after / 3).min();
         let wait = shortest.unwrap_or(WAIT).min(WAIT);
+        let known = kept.map(|(lease, held)| (lease.clone(), held.order.borrow().urgency)).collect();
         Known { known, deadline: deadline.unwrap_or_else(|| Instant::now() + WAIT), wait }
     }
 
     fn hear(&self, renewed: Vec<Renewed>, sent: Instant) {
-        let held = self.held();
+        let mut held = self.held();
         for renewed in renewed {
-            let Some(held) = held.get(&renewed.lease) else { continue };
+            let Some(held) = held.get_mut(&renewed.lease) else { continue };
             let urgency = if renewed.stands { renewed.stop } else { Urgency::AtOnce };
             more(&held.order, Order { urgency, not_kept: !renewed.stands });
-        }
-        drop(held);
-        // A lease is kept from when it was asked for, not from when the answer came.
-        for held in self.held().values_mut().filter(|held| !held.order.borrow().not_kept) {
-            held.until = held.until.max(sent + held.stop_after);
+            if renewed.stands {
+                // A lease is kept from when it was asked for, not from when the answer came.
+                held.until = held.until.max(sent + held.stop_after);
+                held.certain = true;
+            }
         }
     }
 

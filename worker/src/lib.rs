@@ -3,9 +3,13 @@
 mod container;
 mod follow;
 mod job;
+mod journal;
 mod keeper;
+mod leftovers;
+mod link;
 mod outcome;
 mod pump;
+mod record;
 mod remote;
 mod source;
 mod spec;

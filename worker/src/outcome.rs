@@ -25,6 +25,8 @@ pub struct Observed {
     pub started: bool,
     /// Whether the image runs untouched, so that no runner can say anything.
     pub bare: bool,
+    /// Whether an earlier worker started it.
+    pub adopted: bool,
     /// Its `timeout` in words, for the message.
     pub timeout: Option<String>,
     /// Its limit of memory in words.
@@ -33,6 +35,18 @@ pub struct Observed {
 
 /// What is said of an attempt whose lease could not be kept.
 pub const NOT_KEPT: &str = "its worker could not reach the coordinator for too long, and ended it";
+
+/// What is said of an attempt that ended itself, since it heard nothing of its worker.
+const NOT_HEARD: &str = "it did not hear of its worker for too long, and ended itself";
+
+/// The exit code of a runner whose lease nobody kept.
+const RUNNER_LOST: i64 = 75;
+/// The exit code of a runner that got no job.
+const RUNNER_USAGE: i64 = 64;
+/// The exit code of what was killed by SIGKILL.
+pub const KILLED: i64 = 137;
+/// The exit code of what was ended by SIGTERM.
+pub const TERMINATED: i64 = 143;
 
 /// Why we stopped an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +96,9 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
         }
         None => {}
     }
+    if let Some(message) = lost(observed) {
+        return failed(FailureReason::LostWorker, message.to_owned());
+    }
     if let Some(error) = &observed.error {
         return failed(reason_of(error), error.to_string());
     }
@@ -94,7 +111,7 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
         let words = result.reason.clone();
         return match result.outcome {
             // Told apart above; a container that was stopped meanwhile did not end well.
-            JobOutcome::Succeeded | JobOutcome::Oom => (None, None),
+            JobOutcome::Succeeded | JobOutcome::Oom | JobOutcome::LostWorker => (None, None),
             JobOutcome::Exit => failed(FailureReason::Exit, words.unwrap_or_else(|| exit_words(exit_code))),
             JobOutcome::Timeout => {
                 failed(FailureReason::Timeout, words.unwrap_or_else(|| timeout_words(observed)))
@@ -117,6 +134,23 @@ fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason
             format!("the runner ended with code {} and without a result", exit.code),
         ),
         (_, None) => failed(FailureReason::Provider, "the container ended in an unknown way".to_owned()),
+    }
+}
+
+/// How a container ended whose runner could not say so, for a reason that has nothing to do with its job.
+fn lost(observed: &Observed) -> Option<&'static str> {
+    let code = observed.exit.filter(|exit| !exit.oom).map(|exit| exit.code);
+    match (&observed.result, &observed.error, code) {
+        (Some(JobResult { outcome: JobOutcome::LostWorker, .. }), ..) => Some(NOT_HEARD),
+        (Some(_), ..) => None,
+        _ if !observed.bare && code == Some(RUNNER_LOST) => Some(NOT_HEARD),
+        _ if !observed.adopted => None,
+        (_, Some(ProviderError::Missing(_)), _) => Some("its container was gone when its worker came back"),
+        (_, _, Some(KILLED)) => Some("it was killed while its worker was away"),
+        (_, _, Some(RUNNER_USAGE)) if !observed.bare => {
+            Some("its worker was killed before it could give it its job")
+        }
+        _ => None,
     }
 }
 

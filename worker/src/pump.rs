@@ -1,41 +1,55 @@
-//! What a container prints, taken as fast as it comes: frames are sorted into what must be acted on and what is only to
+//! What a container says, taken as fast as it comes: frames are sorted into what must be acted on and what is only to
 //! be read, and nothing here waits for anybody.
+//!
+//! Frames are numbered. One that is known already is passed over, and a number that is missing leaves a gap in the log.
 
 use std::collections::BTreeMap;
 
-use reactorcide_engine::protocol::frame::{Body, Data, Frame, JobResult, MAX_FRAME_BYTES, Stream, VERSION};
+use reactorcide_engine::protocol::frame::{
+    Body, Data, Envelope, Frame, JobOutcome, JobResult, MAX_FRAME_BYTES, Stream, VERSION, encode_log,
+};
+use reactorcide_engine::protocol::link::{ToWorker, is_control};
 use reactorcide_engine::protocol::mask::{Masker, Values};
 use reactorcide_engine::protocol::query::Query;
 use reactorcide_engine::protocol::trigger::TriggerRequest;
 use reactorcide_engine::provider::Chunk;
 use serde_json::Value;
 
+use crate::journal::Journal;
 use crate::spool::SpoolWriter;
 
 /// The most that a job hands on, in bytes of names and JSON.
 const MAX_OUTPUT_BYTES: usize = 8 << 20;
 
-/// What a job wants of whoever runs its workflow.
+/// Why the output of an image that runs untouched is not shown after its worker was restarted.
+const UNKNOWN_SECRETS: &str = "its worker was restarted and does not know all values that it must not show; the rest of the output is left out";
+
+/// What a job wants of whoever runs its workflow, or of its worker.
 #[derive(Debug, PartialEq)]
 pub enum Wanted {
-    /// More jobs, or new values of variables.
-    Jobs(TriggerRequest),
+    /// More jobs, or new values of variables. They are numbered.
+    Jobs(u32, TriggerRequest),
     /// The answer to a question, which has a number.
     Answer(u64, Query),
+    /// How long its lease stands; the question has a number.
+    Lease(u64),
 }
 
 /// Sorts what one attempt prints.
 pub struct Pump {
     attempt: u32,
     spool: SpoolWriter,
-    seq: u64,
+    journal: Option<Journal>,
+    /// The number of the first frame that we do not have.
+    next: u64,
     input: Input,
+    requests: u32,
     /// What the job handed on.
-    pub outputs: BTreeMap<String, Value>,
+    outputs: BTreeMap<String, Value>,
     output_bytes: usize,
     outputs_are_full: bool,
     /// How the runner says it ended.
-    pub result: Option<JobResult>,
+    result: Option<JobResult>,
 }
 
 enum Input {
@@ -43,26 +57,37 @@ enum Input {
     Frames { line: Vec<u8>, skipping: bool, errors: Vec<u8> },
     /// Plain output of an image that runs untouched.
     Plain { stdout: Box<Masker>, stderr: Box<Masker> },
+    /// The same, where nobody knows what to mask: so many bytes that nobody may see.
+    Hidden { bytes: u64 },
 }
 
 impl Pump {
-    /// For a container with our runner in it.
-    pub fn framed(attempt: u32, spool: SpoolWriter) -> Self {
-        Self::new(attempt, spool, Input::Frames { line: Vec::new(), skipping: false, errors: Vec::new() })
+    /// For a container with our runner in it. What `spool` and `journal` hold already is not taken again.
+    pub fn framed(attempt: u32, spool: SpoolWriter, journal: Option<Journal>) -> Self {
+        let input = Input::Frames { line: Vec::new(), skipping: false, errors: Vec::new() };
+        Self::new(attempt, spool, journal, input)
     }
 
-    /// For an image that runs untouched: what it prints is masked here.
-    pub fn plain(attempt: u32, spool: SpoolWriter, secrets: &Values) -> Self {
-        let (stdout, stderr) = (Box::new(secrets.stream()), Box::new(secrets.stream()));
-        Self::new(attempt, spool, Input::Plain { stdout, stderr })
+    /// For an image that runs untouched: what it prints is masked here, or not shown where nobody knows what to mask.
+    pub fn plain(attempt: u32, spool: SpoolWriter, secrets: Option<&Values>) -> Self {
+        let input = match secrets {
+            Some(secrets) => {
+                let (stdout, stderr) = (Box::new(secrets.stream()), Box::new(secrets.stream()));
+                Input::Plain { stdout, stderr }
+            }
+            None => Input::Hidden { bytes: 0 },
+        };
+        Self::new(attempt, spool, None, input)
     }
 
-    fn new(attempt: u32, spool: SpoolWriter, input: Input) -> Self {
+    fn new(attempt: u32, spool: SpoolWriter, journal: Option<Journal>, input: Input) -> Self {
         Self {
             attempt,
+            next: spool.next_frame().unwrap_or(0),
             spool,
-            seq: 0,
+            journal,
             input,
+            requests: 0,
             outputs: BTreeMap::new(),
             output_bytes: 0,
             outputs_are_full: false,
@@ -70,9 +95,19 @@ impl Pump {
         }
     }
 
+    /// Takes frames that were kept by a worker that was killed. Returns what the job wanted, all of it again.
+    pub fn recall(&mut self, frames: Vec<Frame>) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        for frame in frames {
+            self.next = self.next.max(frame.seq + 1);
+            wanted.extend(self.act(frame.body));
+        }
+        wanted
+    }
+
     /// Takes what was printed; returns what the job wants.
     pub fn push(&mut self, chunk: &Chunk) -> Vec<Wanted> {
-        let mut requests = Vec::new();
+        let mut complete = Vec::new();
         match &mut self.input {
             Input::Plain { stdout, stderr } => {
                 let (masker, stream) =
@@ -81,20 +116,20 @@ impl Pump {
                 masker.push(&chunk.bytes, &mut masked);
                 self.log(stream, &masked);
             }
+            Input::Hidden { bytes } => *bytes += chunk.bytes.len() as u64,
             Input::Frames { errors, .. } if chunk.stderr => {
                 // A dying runner's last words; a few are enough.
                 errors.extend_from_slice(&chunk.bytes[..chunk.bytes.len().min(64 << 10)]);
                 errors.truncate(64 << 10);
             }
             Input::Frames { line, skipping, .. } => {
-                let mut complete = Vec::new();
                 for piece in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
                     let ends = piece.ends_with(b"\n");
                     if !*skipping {
                         line.extend_from_slice(piece);
                     }
                     if ends && !*skipping {
-                        complete.push(std::mem::take(line));
+                        complete.append(line);
                     } else if line.len() > MAX_FRAME_BYTES {
                         // No runner of ours writes that: it is dropped, whatever it is.
                         line.clear();
@@ -102,27 +137,78 @@ impl Pump {
                     }
                     *skipping &= !ends;
                 }
-                for line in complete {
-                    requests.extend(self.frame(&line));
-                }
             }
         }
-        requests
+        self.lines(&complete)
     }
 
-    fn frame(&mut self, line: &[u8]) -> Option<Wanted> {
-        let Ok(frame) = Frame::decode(line) else { return None };
-        self.seq = self.seq.max(frame.seq + 1);
-        match frame.body {
-            Body::Trigger { request } => return Some(Wanted::Jobs(request)),
+    /// Takes whole lines from the runner; returns what the job wants.
+    pub fn lines(&mut self, lines: &[u8]) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        // What is only to be read is handed on in one piece, as far as nothing stands between.
+        let (mut from, mut at) = (0, 0);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let taken = self.line(line);
+            if taken.missing > 0 {
+                self.spool.write(&lines[from..at]);
+                from = at;
+                self.gap(0, format!("{} frames of the runner did not arrive", taken.missing));
+            }
+            if taken.place != Place::Spool {
+                self.spool.write(&lines[from..at]);
+                from = at + line.len();
+            }
+            if let (Place::Journal, Some(journal)) = (taken.place, &mut self.journal) {
+                journal.write(line);
+            }
+            at += line.len();
+            wanted.extend(taken.wanted);
+        }
+        self.spool.write(&lines[from..at]);
+        wanted
+    }
+
+    /// Where a line goes, and what the job wants by it.
+    fn line(&mut self, line: &[u8]) -> Taken {
+        let nothing = Taken { place: Place::Nowhere, missing: 0, wanted: None };
+        if is_control(line) {
+            let ping = match serde_json::from_slice(line) {
+                Ok(ToWorker::Ping { id }) => Some(Wanted::Lease(id)),
+                _ => None,
+            };
+            return Taken { wanted: ping, ..nothing };
+        }
+        let Ok(frame) = Frame::decode(line) else { return nothing };
+        if frame.seq < self.next {
+            return nothing;
+        }
+        let missing = frame.seq - self.next;
+        self.next = frame.seq + 1;
+        let place = match &frame.body {
+            Body::Log { .. } | Body::Gap { .. } | Body::StepStarted { .. } | Body::StepFinished { .. } => {
+                Place::Spool
+            }
+            Body::Trigger { .. } | Body::Output { .. } | Body::Result(_) => Place::Journal,
+            // What would run next is decided by whoever runs the workflow; the log says it too.
+            Body::Heartbeat {}
+            | Body::Unknown
+            | Body::Started { .. }
+            | Body::Next(_)
+            | Body::Query { .. } => Place::Nowhere,
+        };
+        Taken { place, missing, wanted: self.act(frame.body) }
+    }
+
+    fn act(&mut self, body: Body) -> Option<Wanted> {
+        match body {
+            Body::Trigger { request } => {
+                self.requests += 1;
+                return Some(Wanted::Jobs(self.requests - 1, request));
+            }
             Body::Query { id, query } => return Some(Wanted::Answer(id, query)),
             Body::Output { values, .. } => self.hand_on(values),
             Body::Result(result) => self.result = Some(result),
-            // What would run next is decided by whoever runs the workflow; the log says it too.
-            Body::Heartbeat {} | Body::Unknown | Body::Started { .. } | Body::Next(_) => {}
-            Body::Log { .. } | Body::Gap { .. } | Body::StepStarted { .. } | Body::StepFinished { .. } => {
-                self.spool.write(line);
-            }
+            _ => {}
         }
         None
     }
@@ -144,18 +230,50 @@ impl Pump {
         }
     }
 
-    /// Adds words of our own to the log.
-    pub fn say(&mut self, text: &str) {
-        self.log(Stream::System, format!("{text}\n").as_bytes());
+    /// Whoever has acknowledged for us had all frames before this one. Returns the first that we do not have.
+    pub fn next_from(&mut self, first: u64) -> u64 {
+        self.next = self.next.max(first);
+        self.next
     }
 
+    /// The number of the first frame that we do not have.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// How the runner said that the job ended, if it has.
+    pub fn outcome(&self) -> Option<JobOutcome> {
+        self.result.as_ref().map(|result| result.outcome)
+    }
+
+    /// Adds words of our own to the log.
+    pub fn say(&mut self, text: &str) {
+        let data = Data::Text(format!("{text}\n"));
+        self.add(Body::Log { step: None, stream: Stream::System, data });
+    }
+
+    /// Marks output that is missing, and how many bytes of it, where that is known.
+    pub fn gap(&mut self, bytes: u64, reason: String) {
+        self.add(Body::Gap { step: None, bytes, reason });
+    }
+
+    /// What is ours has no time and takes no number from the runner's.
+    fn add(&mut self, body: Body) {
+        let mut line = Vec::new();
+        Frame { v: VERSION, attempt: self.attempt, seq: self.next, at: 0, body }.encode(&mut line);
+        self.spool.write(&line);
+    }
+
+    /// What an image printed that runs untouched. It has no runner, so the numbers are ours.
     fn log(&mut self, stream: Stream, bytes: &[u8]) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at = i64::try_from(now.as_millis()).unwrap_or(i64::MAX).max(1);
         for piece in bytes.chunks(MAX_FRAME_BYTES / 8) {
-            let body = Body::Log { step: None, stream, data: Data::from_bytes(piece) };
             let mut line = Vec::with_capacity(piece.len() + 128);
-            Frame { v: VERSION, attempt: self.attempt, seq: self.seq, at: 0, body }.encode(&mut line);
+            let envelope = Envelope { attempt: self.attempt, seq: self.next, at };
+            encode_log(envelope, None, stream, piece, &mut line);
             self.spool.write(&line);
-            self.seq += 1;
+            self.next += 1;
         }
     }
 
@@ -169,21 +287,45 @@ impl Pump {
                 self.log(Stream::Stdout, &out);
                 self.log(Stream::Stderr, &err);
             }
+            Input::Hidden { bytes: 0 } => {}
+            Input::Hidden { bytes } => {
+                let bytes = *bytes;
+                self.gap(bytes, UNKNOWN_SECRETS.to_owned());
+            }
             Input::Frames { errors, .. } => {
-                let errors = std::mem::take(errors);
-                self.log(Stream::System, &errors);
+                for piece in std::mem::take(errors).chunks(MAX_FRAME_BYTES / 8) {
+                    let data = Data::from_bytes(piece);
+                    self.add(Body::Log { step: None, stream: Stream::System, data });
+                }
             }
         }
-        let (outputs, result, attempt, seq) = (self.outputs, self.result, self.attempt, self.seq);
-        self.spool.close(attempt, seq);
+        let (outputs, result, attempt, next) = (self.outputs, self.result, self.attempt, self.next);
+        self.spool.close(attempt, next);
         (outputs, result)
     }
 }
 
+/// What came of a line of the runner.
+struct Taken {
+    place: Place,
+    /// How many frames should have come before it.
+    missing: u64,
+    wanted: Option<Wanted>,
+}
+
+/// Where a line of the runner goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// To whoever reads the log.
+    Spool,
+    /// Where it outlives this process.
+    Journal,
+    /// It is of no use any more.
+    Nowhere,
+}
+
 #[cfg(test)]
 mod tests {
-    use reactorcide_engine::protocol::frame::JobOutcome;
-
     use super::*;
     use crate::spool::{SpoolReader, spool};
 
@@ -223,7 +365,7 @@ mod tests {
         for size in [1, 7, 10_000] {
             let directory = tempfile::tempdir().expect("a directory");
             let (writer, reader) = pump(&directory);
-            let mut pump = Pump::framed(1, writer);
+            let mut pump = Pump::framed(1, writer, None);
             let requests: Vec<_> =
                 lines.as_bytes().chunks(size).flat_map(|piece| pump.push(&chunk(piece))).collect();
             assert_eq!(requests.len(), 1);
@@ -238,7 +380,7 @@ mod tests {
     async fn a_line_without_end_takes_no_memory_and_hides_nothing_after_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let (writer, reader) = pump(&directory);
-        let mut pump = Pump::framed(1, writer);
+        let mut pump = Pump::framed(1, writer, None);
         for _ in 0..40 {
             pump.push(&chunk(&vec![b'x'; 100_000]));
             let Input::Frames { line, .. } = &pump.input else { panic!("frames") };
@@ -253,7 +395,7 @@ mod tests {
     async fn plain_output_is_masked_across_pieces() {
         let directory = tempfile::tempdir().expect("a directory");
         let (writer, reader) = pump(&directory);
-        let mut pump = Pump::plain(1, writer, &Values::new(["S3CRET"]).expect("long enough"));
+        let mut pump = Pump::plain(1, writer, Some(&Values::new(["S3CRET"]).expect("long enough")));
         for piece in ["a S3", "CR", "ET b"] {
             pump.push(&chunk(piece.as_bytes()));
         }

@@ -123,6 +123,7 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
             .map(|_| format!("{}/{CI_DIRECTORY}/.reactorcide/plugins", job.mount.0)),
         python_path: Some(PYTHON_PATH.to_owned()),
         answers: true,
+        control: None,
     })
 }
 

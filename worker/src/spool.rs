@@ -1,12 +1,13 @@
 //! What a job printed, on disk between the pump that must never wait and whoever reads it slowly.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use reactorcide_engine::protocol::frame::{Body, Frame, VERSION};
+use serde::Deserialize;
 use tokio::sync::watch;
 
 /// The most that is read at once.
@@ -31,29 +32,82 @@ pub struct SpoolWriter {
 /// The reading end.
 #[derive(Debug)]
 pub struct SpoolReader {
-    path: PathBuf,
     file: File,
     extent: watch::Receiver<Extent>,
     offset: u64,
 }
 
-/// Makes a spool. Beyond `cap` bytes frames are dropped, and a gap says how many bytes.
+/// Opens a spool, and goes on at its end where there is something. Beyond `cap` bytes frames are dropped, and a gap says
+/// how many bytes.
 pub fn spool(path: &Path, cap: u64) -> io::Result<(SpoolWriter, SpoolReader)> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let file = File::create(path)?;
-    let extent = Arc::new(watch::Sender::new(Extent::default()));
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    // A worker that was killed may have written half a line.
+    let bytes = whole_lines(&file)?;
+    file.set_len(bytes)?;
+    file.seek(SeekFrom::Start(bytes))?;
+    let extent = Arc::new(watch::Sender::new(Extent { bytes, closed: false }));
     let receiver = extent.subscribe();
     Ok((
         SpoolWriter { file, extent, cap, dropped: 0 },
-        SpoolReader { path: path.to_owned(), file: File::open(path)?, extent: receiver, offset: 0 },
+        SpoolReader { file: File::open(path)?, extent: receiver, offset: 0 },
     ))
 }
 
+/// Where the last whole line ends.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut piece = vec![0; CHUNK];
+    while end > 0 {
+        let from = end.saturating_sub(CHUNK as u64);
+        let piece = &mut piece[..usize::try_from(end - from).unwrap_or(CHUNK)];
+        file.read_exact_at(piece, from)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        end = from;
+    }
+    Ok(0)
+}
+
 impl SpoolWriter {
+    /// The number after the last frame here that the job wrote, if there is one. Words of the worker have no time.
+    pub fn next_frame(&self) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Numbered {
+            seq: u64,
+            at: i64,
+        }
+        let bytes = self.extent.borrow().bytes;
+        let mut window = 4 * CHUNK as u64;
+        loop {
+            let from = bytes.saturating_sub(window);
+            let mut text = vec![0; usize::try_from(bytes - from).ok()?];
+            self.file.read_exact_at(&mut text, from).ok()?;
+            // Where the window does not begin at a line, the first piece is no frame, or one that an earlier one holds.
+            let lines = text.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty());
+            let mut frames = lines.filter_map(|line| serde_json::from_slice::<Numbered>(line).ok());
+            match frames.find(|frame| frame.at != 0) {
+                Some(frame) => return Some(frame.seq + 1),
+                None if from == 0 => return None,
+                None => window *= 4,
+            }
+        }
+    }
+
+    /// How many bytes there are.
+    pub fn bytes(&self) -> u64 {
+        self.extent.borrow().bytes
+    }
+
     /// Adds frames. Fails never: what finds no room is counted.
     pub fn write(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
         let written = self.extent.borrow().bytes;
         if written + lines.len() as u64 > self.cap {
             self.dropped += lines.len() as u64;
@@ -131,12 +185,6 @@ impl SpoolReader {
     }
 }
 
-impl Drop for SpoolReader {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use reactorcide_engine::protocol::frame::{Data, Stream};
@@ -146,7 +194,7 @@ mod tests {
     fn line(text: &str, seq: u64) -> Vec<u8> {
         let body = Body::Log { step: None, stream: Stream::Stdout, data: Data::from_bytes(text.as_bytes()) };
         let mut line = Vec::new();
-        Frame { v: VERSION, attempt: 1, seq, at: 0, body }.encode(&mut line);
+        Frame { v: VERSION, attempt: 1, seq, at: 1, body }.encode(&mut line);
         line
     }
 
@@ -176,10 +224,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_in_order_and_the_file_goes() {
+    async fn what_is_written_is_read_in_order() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("log");
-        let (mut writer, reader) = spool(&path, u64::MAX).expect("a spool");
+        let (mut writer, reader) = spool(&directory.path().join("log"), u64::MAX).expect("a spool");
         let reading = tokio::spawn(rest(reader));
         for seq in 0..1000 {
             writer.write(&line("x".repeat(100).as_str(), seq));
@@ -187,7 +234,31 @@ mod tests {
         writer.close(1, 1000);
         let frames = reading.await.expect("read");
         assert_eq!(frames.iter().map(|frame| frame.seq).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
-        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_spool_goes_on_where_it_was_left_and_knows_the_last_frame_of_the_job() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let (one, two) = (line("one", 0), line(&"two".repeat(CHUNK), 7));
+        let mut words = Vec::new();
+        let body = Body::Gap { step: None, bytes: 1, reason: String::new() };
+        Frame { v: VERSION, attempt: 1, seq: 8, at: 0, body }.encode(&mut words);
+        let (mut writer, _) = spool(&path, u64::MAX).expect("a spool");
+        assert_eq!(writer.next_frame(), None);
+        for line in [&one, &two, &words, &words] {
+            writer.write(line);
+        }
+        assert_eq!(writer.next_frame(), Some(8));
+        drop(writer);
+        let whole = std::fs::read(&path).expect("the file");
+        // Killed in the middle of the next line.
+        std::fs::write(&path, [&whole, &two[..two.len() - 1]].concat()).expect("written");
+        let (mut writer, mut reader) = spool(&path, u64::MAX).expect("a spool");
+        assert_eq!((writer.next_frame(), writer.bytes()), (Some(8), whole.len() as u64));
+        reader.go_on_at(writer.bytes());
+        writer.write(&one);
+        assert_eq!(reader.next().await, Some((whole.len() as u64, one)));
     }
 
     #[tokio::test]

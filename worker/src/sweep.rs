@@ -10,6 +10,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::workspace::remove_tree;
 
+/// What stands in the file of an owner who comes back.
+const COMES_BACK: &str = "comes back\n";
+
 /// Says that an owner is alive: a file that is locked for as long as its process lives, however that ends.
 #[derive(Debug)]
 pub struct OwnerLock {
@@ -30,6 +33,13 @@ impl OwnerLock {
         Ok(Self { owner, path, _file: file })
     }
 
+    /// Takes the lock of an owner who comes back under the same name: if it is killed, what it left waits for it.
+    pub fn take_again(directory: &Path, owner: Owner) -> io::Result<Self> {
+        let lock = Self::take(directory, owner)?;
+        fs::write(&lock.path, COMES_BACK)?;
+        Ok(lock)
+    }
+
     /// Where this owner's workspaces and spools are.
     pub fn workspaces(directory: &Path, owner: &Owner) -> PathBuf {
         directory.join("workspaces").join(&owner.0)
@@ -41,12 +51,15 @@ impl OwnerLock {
     }
 }
 
-/// Removes what dead owners left: containers, networks, workspaces. Returns whose that was.
+/// Removes what dead owners left who do not come back: containers, networks, workspaces. Returns whose that was.
 pub async fn sweep(directory: &Path, provider: &dyn Provider) -> Result<Vec<Owner>, ProviderError> {
     let mut swept = Vec::new();
     for entry in fs::read_dir(directory.join("owners")).into_iter().flatten().flatten() {
         let Ok(file) = OpenOptions::new().write(true).open(entry.path()) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        if fs::read(entry.path()).is_ok_and(|text| text == COMES_BACK.as_bytes()) {
             continue;
         }
         let owner = Owner(entry.file_name().to_string_lossy().into_owned());

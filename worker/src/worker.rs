@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::job;
 use crate::keeper::{Keeper, back_off};
+use crate::leftovers::{self, Left};
 use crate::source::Context as SourceContext;
 use crate::spec::Secrets;
 use crate::standby::{Standby, StandbySettings};
@@ -86,16 +87,41 @@ impl Worker {
         self.draining.send_replace(true);
     }
 
+    /// Goes on with what an earlier process of this name left, and then runs jobs as [`Worker::work`] does. The owner's
+    /// lock must be held, so that the earlier process is certainly gone.
+    pub async fn resume(self) -> Result<(), CoordinatorError> {
+        self.serve(true).await
+    }
+
     /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
     pub async fn work(self) -> Result<(), CoordinatorError> {
-        let keeper = Arc::clone(&self.keeper);
-        let standby = self.standby.clone();
+        self.serve(false).await
+    }
+
+    async fn serve(self, resumes: bool) -> Result<(), CoordinatorError> {
         // They end with this, however it ends.
         let mut beside = JoinSet::new();
+        let keeper = Arc::clone(&self.keeper);
         beside.spawn(async move { keeper.keep().await });
+        let left = if resumes { leftovers::take(&self).await } else { Vec::new() };
+        if !left.is_empty() {
+            tracing::info!(jobs = left.len(), "going on with what an earlier process left");
+        }
+        let standby = self.standby.clone();
         beside.spawn(async move { standby.keep().await });
         let slots = Arc::new(Semaphore::new(self.settings.slots));
         let mut jobs = JoinSet::new();
+        for Left { record, container } in left {
+            // With fewer slots than before there may be none for it, and it runs all the same.
+            let permit = Arc::clone(&slots).try_acquire_owned().ok();
+            let worker = self.clone();
+            jobs.spawn(async move {
+                let id = record.lease.clone();
+                job::adopt(&worker, record, container).await;
+                worker.keeper.release(&id);
+                drop(permit);
+            });
+        }
         let mut failures = 0;
         let mut draining = self.draining.subscribe();
         let outcome = loop {

@@ -99,12 +99,15 @@ impl Workspace {
     /// Makes what every workspace has. Returns who it is given to.
     fn make(&self, host: User, user: User) -> Result<Option<User>, SourceError> {
         // A leftover of the same name would be another attempt's.
-        for path in [&self.path, &self.ci(), &self.layer()] {
+        for path in [&self.path, &self.ci(), &self.layer(), &self.control()] {
             remove_tree(path).map_err(SourceError::io(path))?;
         }
         let owner = (host.uid == 0).then_some(user);
         self.directory("", owner, host, user)?;
         self.directory("artifacts", owner, host, user)?;
+        // Containers may have it mounted before anybody listens there.
+        let control = self.control();
+        fs::create_dir(&control).map_err(SourceError::io(&control))?;
         Ok(owner)
     }
 
@@ -128,6 +131,11 @@ impl Workspace {
     /// Where trusted job code lies.
     pub fn ci(&self) -> PathBuf {
         beside(&self.path, "ci")
+    }
+
+    /// Where the worker's socket is, which the job can see and not write.
+    pub fn control(&self) -> PathBuf {
+        beside(&self.path, "control")
     }
 
     fn directory(&self, name: &str, owner: Option<User>, host: User, user: User) -> Result<(), SourceError> {
@@ -154,7 +162,19 @@ impl Workspace {
 
     /// Removes it. Directories that a job made unreadable are made readable first.
     pub fn remove(&self) -> io::Result<()> {
-        remove_tree(&self.ci()).and(remove_tree(&self.layer())).and(remove_tree(&self.path))
+        let ours = self.remove_ours();
+        ours.and(remove_tree(&self.ci())).and(remove_tree(&self.layer())).and(remove_tree(&self.path))
+    }
+
+    /// Removes what is for the worker alone: what was said, and where. The lease stays.
+    pub fn remove_ours(&self) -> io::Result<()> {
+        for what in ["log", "journal"] {
+            match fs::remove_file(beside(&self.path, what)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        remove_tree(&self.control())
     }
 }
 

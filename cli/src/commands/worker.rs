@@ -109,7 +109,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes a machine ready for the worker of this name. What it left when it was killed is removed.
+    /// Makes a machine ready for the worker of this name. What it left when it was killed is left to [`Worker::resume`].
     pub async fn new(
         name: &str,
         standby: Vec<Standby>,
@@ -124,16 +124,16 @@ impl Host {
         let (engine, installed) = tokio::join!(provider.info(), worker_host::install(directory.clone()));
         engine.map_err(worker_host::provider_failure)?;
         let (runner, python) = installed?;
-        if !sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?.is_empty() {
-            report::note("removed what an earlier worker that was killed had left behind");
-        }
-        let lock = OwnerLock::take(&directory, owner(name, &directory)).map_err(|error| {
+        let lock = OwnerLock::take_again(&directory, owner(name, &directory)).map_err(|error| {
             if error.kind() == std::io::ErrorKind::WouldBlock {
                 Failure::new(format!("a worker {name:?} runs already in {}", directory.display()))
             } else {
                 Failure::new(format!("{} cannot be written: {error}", directory.display()))
             }
         })?;
+        if !sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?.is_empty() {
+            report::note("removed what something that was killed had left behind");
+        }
         let settings = reactorcide_worker::Settings {
             owner: lock.owner.clone(),
             runner,
@@ -235,7 +235,7 @@ async fn register(remote: &Remote, identity: &Identity, url: &str) -> Result<Wel
 
 /// Works until it is stopped: the first request lets jobs end, the second ends them, the third waits for nothing.
 pub async fn drive(worker: Worker, mut stops: Stops) -> Result<(), CoordinatorError> {
-    let working = tokio::spawn(worker.clone().work());
+    let working = tokio::spawn(worker.clone().resume());
     tokio::pin!(working);
     let mut count = 0;
     loop {

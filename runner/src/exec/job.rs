@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::asked::AskedFor;
 use super::environment::{self, Scratch, Told};
+use super::lease::Lease;
 use super::plugins::{Phase, Plugins};
 use super::processes;
 use super::pump::{Output, Pump};
@@ -43,21 +44,32 @@ const DRAIN_TICK: Duration = Duration::from_millis(25);
 const UNKILLABLE: Duration = Duration::from_secs(2);
 /// How long the last output is waited for after a job that was stopped, if its reader is stuck.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long a worker has to take the result of a job whose lease is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a job is stopped whose lease is over.
+const LOST: &str = "its worker was not heard of for too long, and nobody else may keep it going";
 
 /// Runs the job to its end and returns the exit code.
-pub fn run(spec: JobSpec, writer: &Writer, events: Sender<Event>, inbox: &Receiver<Event>) -> u8 {
-    let job = match Job::new(spec, writer, events) {
-        Ok(job) => job,
-        Err(reason) => {
-            let result = config(reason);
-            writer.frame(Body::Result(result.clone()));
-            writer.drain(None);
-            return exit::code(&result);
-        }
+pub fn run(
+    spec: JobSpec,
+    writer: &Writer,
+    lease: Option<Lease>,
+    events: Sender<Event>,
+    inbox: &Receiver<Event>,
+) -> u8 {
+    let (result, was_stopped) = match Job::new(spec, writer, lease.clone(), events) {
+        Ok(job) => job.run(inbox),
+        Err(reason) => (config(reason), false),
     };
-    let (result, was_stopped) = job.run(inbox);
     writer.frame(Body::Result(result.clone()));
-    writer.drain(was_stopped.then(|| Instant::now() + LAST_WORDS));
+    let ended = Instant::now();
+    writer.drain(|| match &lease {
+        // The worker may come back for as long as the lease stands.
+        Some(lease) => lease.until().since(Moment::now()).max(GOODBYE.saturating_sub(ended.elapsed())),
+        None if was_stopped => LAST_WORDS.saturating_sub(ended.elapsed()),
+        None => Duration::MAX,
+    });
     exit::code(&result)
 }
 
@@ -99,6 +111,10 @@ struct Job<'a> {
     grace: Duration,
     deadline: Option<Moment>,
     timed_out: bool,
+    /// Until when the job may go on, where somebody has to keep that up.
+    lease: Option<Lease>,
+    /// The lease is over.
+    lost: bool,
     /// The kills for lack of memory that are known.
     memory_kills: u64,
     /// How often the job was told to stop.
@@ -108,7 +124,12 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(mut spec: JobSpec, writer: &'a Writer, events: Sender<Event>) -> Result<Self, String> {
+    fn new(
+        mut spec: JobSpec,
+        writer: &'a Writer,
+        lease: Option<Lease>,
+        events: Sender<Event>,
+    ) -> Result<Self, String> {
         let values = register(&spec)?;
         for (name, path) in [("workspace", &spec.workspace), ("working_dir", &spec.working_dir)] {
             if !Path::new(path).is_absolute() {
@@ -185,6 +206,8 @@ impl<'a> Job<'a> {
             refused: None,
             values,
             timed_out: false,
+            lease,
+            lost: false,
             memory_kills: memory::kills(),
             stops: 0,
             writer,
@@ -233,7 +256,8 @@ impl<'a> Job<'a> {
         }
         self.socket = None;
         result.reason = result.reason.map(|reason| self.values.mask_str(&reason));
-        (result, self.stops > 0 || self.timed_out)
+        let was_stopped = self.is_stopped();
+        (result, was_stopped)
     }
 
     /// Starts every step that may start, and reports those that will not.
@@ -364,11 +388,14 @@ impl<'a> Job<'a> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Stop => self.stop(),
-            Event::Child | Event::Stream | Event::Spec(_) => {}
+            Event::Told if self.stops == 0 => self.stop(),
+            Event::Told | Event::Child | Event::Stream | Event::Spec(_) => {}
             Event::Answer(answered) => self.answered(answered),
             Event::Request(asked) => self.respond(*asked),
             Event::Printed(line) => self.printed(&line),
             Event::Message(message) => self.queries.take(*message),
+            // A worker answers by its socket.
+            Event::InputEnded if self.spec.control.is_some() => {}
             Event::InputEnded => self.queries.close(),
             Event::Plugins(said) => self.heard.take(said),
         }
@@ -414,8 +441,12 @@ impl<'a> Job<'a> {
         self.running.iter_mut().for_each(|running| running.tick(now, self.grace));
         self.start_again(now);
         self.queries.tick(now);
+        if self.lease.as_ref().is_some_and(|lease| !self.lost && lease.until() <= now) {
+            self.lost = true;
+            self.end_job(JobOutcome::LostWorker, LOST.to_owned());
+        }
         if self.writer.silence() >= HEARTBEAT {
-            self.writer.frame(Body::Heartbeat {});
+            self.writer.heartbeat();
         }
     }
 
@@ -457,7 +488,7 @@ impl<'a> Job<'a> {
         let begun = Instant::now();
         self.lingering.iter_mut().for_each(Pump::look);
         while !self.lingering.iter_mut().all(|pump| pump.quiet(UNKILLABLE)) {
-            let patience = if self.stops > 0 || self.timed_out { LAST_WORDS } else { Duration::MAX };
+            let patience = if self.is_stopped() { LAST_WORDS } else { Duration::MAX };
             if self.stops > 1 || begun.elapsed() >= patience {
                 return;
             }
@@ -467,6 +498,11 @@ impl<'a> Job<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether it was told to end before its time.
+    fn is_stopped(&self) -> bool {
+        self.stops > 0 || self.timed_out || self.lost
     }
 
     fn subject(&self, index: usize) -> String {

@@ -156,6 +156,7 @@ fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
         plugins: plugins.is_dir().then(|| plugins.display().to_string()),
         python_path: std::env::var("REACTORCIDE_PYTHON").ok(),
         answers,
+        control: None,
     })
 }
 

@@ -4,6 +4,7 @@ mod documented;
 mod environment;
 mod failures;
 mod leavings;
+mod link;
 mod masking;
 mod order;
 mod output;

@@ -16,8 +16,10 @@ impl Attempt {
         let keep = settings.keep_workspace;
         let workspace = Workspace::at(&self.workspace);
         let remove_workspace =
-            tokio::task::spawn_blocking(move || if keep { Ok(()) } else { workspace.remove() });
-        let name = self.waited.get().unwrap_or(&container.name);
+            tokio::task::spawn_blocking(
+                move || if keep { workspace.remove_ours() } else { workspace.remove() },
+            );
+        let name = self.container.get().unwrap_or(&container.name);
         let (removed, workspace) = tokio::join!(self.remove_container(name), remove_workspace);
         if let Err(error) = removed {
             tracing::warn!(container = name, %error, "a container could not be removed");

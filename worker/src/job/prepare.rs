@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use reactorcide_engine::config::{FailureReason, Job, RunnerMode, Source};
 use reactorcide_engine::coordinator::Report;
-use reactorcide_engine::protocol::mask::Values;
+use reactorcide_engine::protocol::link::{Control, SOCKET};
+use reactorcide_engine::protocol::mask::{MaskError, Values};
+use reactorcide_engine::protocol::spec::JobSpec;
 use reactorcide_engine::provider::{ContainerSpec, ImageInfo, ProviderError, User};
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
 
 use super::{Attempt, Prepared, failed};
-use crate::container::{Paths, container_spec, user_of};
+use crate::container::{CONTROL_PATH, Paths, container_spec, user_of};
 use crate::outcome::{Observed, conclude};
 use crate::source::{Code, Credentials, SourceError, fetch};
 use crate::spec::job_spec;
@@ -26,18 +28,15 @@ impl Attempt {
     pub(super) async fn prepare(&self, assignment: &Assignment) -> Result<Prepared, AttemptResult> {
         let settings = &self.worker.settings;
         let job = &assignment.job;
-        let has_source = match &job.source {
-            Some(source) => !source.none,
-            None => settings.source.is_some(),
-        };
-        let spec = job_spec(assignment, has_source, &settings.secrets)
+        let has_source = self.has_source(job);
+        let mut spec = job_spec(assignment, has_source, &settings.secrets)
             .map_err(|message| failed(FailureReason::Config, message))?;
-        let values = spec
-            .secrets
-            .iter()
-            .map(|secret| secret.value.expose())
-            .chain(spec.mask.iter().map(|value| value.expose()));
-        let secrets = Values::new(values.filter(|value| !value.is_empty()))
+        spec.control = Some(Control {
+            socket: format!("{CONTROL_PATH}/{SOCKET}"),
+            key: self.key.to_text(),
+            stop_after_ms: u64::try_from(self.stop_after.as_millis()).unwrap_or(u64::MAX),
+        });
+        let secrets = secrets_of(&spec)
             .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;
         let host = host_user();
         let mut container = container_spec(assignment, &settings.owner, &self.paths(job), host);
@@ -59,11 +58,19 @@ impl Attempt {
         Ok(Prepared { workspace, container, spec, secrets, ready })
     }
 
+    pub(super) fn has_source(&self, job: &Job) -> bool {
+        match &job.source {
+            Some(source) => !source.none,
+            None => self.worker.settings.source.is_some(),
+        }
+    }
+
     pub(super) fn paths(&self, job: &Job) -> Paths {
         let settings = &self.worker.settings;
         let workspace = Workspace::at(&self.workspace);
         Paths {
             ci: job.ci_source.as_ref().filter(|source| !source.none).map(|_| workspace.ci()),
+            control: Some(workspace.control()),
             workspace: workspace.path,
             runner: settings.runner.clone(),
             python: settings.python.clone(),
@@ -166,6 +173,13 @@ impl Attempt {
         };
         tokio::join!(pull, tell).0
     }
+}
+
+/// What must not be shown.
+pub(super) fn secrets_of(spec: &JobSpec) -> Result<Values, MaskError> {
+    let secrets = spec.secrets.iter().map(|secret| secret.value.expose());
+    let values = secrets.chain(spec.mask.iter().map(|value| value.expose()));
+    Values::new(values.filter(|value| !value.is_empty()))
 }
 
 fn source_failed(error: &SourceError) -> AttemptResult {

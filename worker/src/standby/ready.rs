@@ -50,6 +50,11 @@ impl Ready {
         Self { running: Some(running), image, standby }
     }
 
+    /// The name of the container.
+    pub fn name(&self) -> Option<&str> {
+        self.running.as_ref().map(|running| running.name.as_str())
+    }
+
     /// Gives it the job. Nothing where the job has certainly not begun: it needs another container. An error where that
     /// is not certain.
     pub async fn hand_over(mut self, spec: &[u8]) -> Result<Option<Running>, ProviderError> {

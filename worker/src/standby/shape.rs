@@ -7,6 +7,7 @@ use reactorcide_engine::config::Job;
 use reactorcide_engine::provider::{ContainerSpec, Owner, User};
 
 use crate::container::{Paths, container_of};
+use crate::workspace::beside;
 
 /// The label that says which waiting container one was, also once it runs a job.
 pub const LABEL: &str = "reactorcide.standby";
@@ -40,7 +41,8 @@ impl Shape {
     ) -> Option<Self> {
         let job = Job { image: Some(image.to_owned()), ..Job::default() };
         let (workspace, python) = (PathBuf::from(WORKSPACE), python.map(Path::to_owned));
-        let paths = Paths { workspace, runner: runner.to_owned(), python, ci: None };
+        let control = Some(beside(&workspace, "control"));
+        let paths = Paths { workspace, runner: runner.to_owned(), python, ci: None, control };
         Self::of(&container_of(&job, owner, &paths, host), Path::new(WORKSPACE))
     }
 
@@ -99,7 +101,13 @@ mod tests {
     fn container(job: Value, workspace: &str) -> ContainerSpec {
         let assignment = assignment(job);
         let ci = assignment.job.ci_source.as_ref().map(|_| PathBuf::from(format!("{workspace}.ci")));
-        let paths = Paths { workspace: workspace.into(), runner: "/r".into(), python: None, ci };
+        let paths = Paths {
+            workspace: workspace.into(),
+            runner: "/r".into(),
+            python: None,
+            ci,
+            control: Some(PathBuf::from(format!("{workspace}.control"))),
+        };
         container_spec(&assignment, &owner(), &paths, User { uid: 0, gid: 0 })
     }
 
@@ -144,7 +152,7 @@ mod tests {
         let cold = container(job, "/w/2");
         let waiting = shape.container("n", "id", Path::new("/w/2"));
         assert_eq!(ContainerSpec { name: cold.name.clone(), labels: cold.labels.clone(), ..waiting }, cold);
-        assert_eq!(shape.own_mounts(), ["", ".ci"]);
+        assert_eq!(shape.own_mounts(), ["", ".control", ".ci"]);
     }
 
     #[test]

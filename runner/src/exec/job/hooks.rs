@@ -116,7 +116,7 @@ impl Job<'_> {
             if self.heard.said.as_ref().is_some_and(|said| is_it(said)) {
                 return self.heard.said.take();
             }
-            if (self.stops > 0 || self.timed_out) && !hurried {
+            if self.is_stopped() && !hurried {
                 hurried = true;
                 deadline = deadline.min(Moment::now().after(self.grace.max(Duration::from_secs(1))));
             }

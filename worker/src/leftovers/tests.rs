@@ -1,0 +1,598 @@
+//! Workers that are killed at any moment, over the fake provider: their successors go on, and nothing is lost, twice or
+//! left. A killed worker is a runtime that is dropped: none of its tasks gets to do anything more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use reactorcide_engine::config::FailureReason;
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::protocol::frame::{Body, Data, Frame, JobOutcome, JobResult, Stream, VERSION};
+use reactorcide_engine::protocol::link::{Key, Nonce, SOCKET, ToRunner, ToWorker};
+use reactorcide_engine::protocol::query::{Answer, Query};
+use reactorcide_engine::protocol::spec::JobSpec;
+use reactorcide_engine::protocol::trigger::TriggerRequest;
+use reactorcide_engine::provider::fake::{Behaviour, Fake, Operation, Target};
+use reactorcide_engine::provider::{Exit, Owner, PullPolicy};
+use reactorcide_engine::queue::Renewed;
+use reactorcide_engine::scheduler::AttemptResult;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::container::CONTROL_PATH;
+use crate::source::{Context as SourceContext, Limits as SourceLimits};
+use crate::spec::Secrets;
+use crate::spec::tests::assignment;
+use crate::standby::StandbySettings;
+use crate::worker::Settings;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const STOP_AFTER: Duration = Duration::from_secs(60);
+
+/// A coordinator that outlives its workers, and remembers what it was told.
+#[derive(Default)]
+struct Desk {
+    leases: Mutex<VecDeque<Lease>>,
+    log: Mutex<Vec<u8>>,
+    triggered: Mutex<BTreeMap<u32, TriggerRequest>>,
+    finished: Mutex<Vec<AttemptResult>>,
+    /// Leases that do not stand any more.
+    over: Mutex<bool>,
+    /// Nobody can reach it.
+    away: Mutex<bool>,
+}
+
+impl Desk {
+    fn reached(&self) -> Result<(), CoordinatorError> {
+        if *self.away.lock().unwrap() {
+            Err(CoordinatorError::Unavailable("away".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn frames(&self) -> Vec<Frame> {
+        let log = self.log.lock().unwrap();
+        log.split_inclusive(|byte| *byte == b'\n')
+            .map(|line| Frame::decode(line).expect("whole lines"))
+            .collect()
+    }
+
+    /// What was printed, and the reasons of what is missing.
+    fn printed(&self) -> (String, Vec<String>) {
+        let (mut text, mut gaps) = (String::new(), Vec::new());
+        for frame in self.frames() {
+            match frame.body {
+                Body::Log { data, .. } => text.push_str(&String::from_utf8_lossy(&data.bytes())),
+                Body::Gap { reason, .. } => gaps.push(reason),
+                _ => {}
+            }
+        }
+        (text, gaps)
+    }
+}
+
+#[async_trait]
+impl Coordinator for Desk {
+    async fn claim(&self, _: usize, _: Duration) -> Result<Work, CoordinatorError> {
+        let lease = self.leases.lock().unwrap().pop_front();
+        match lease {
+            Some(lease) => Ok(Work::Leases(vec![lease])),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn renew(
+        &self,
+        known: &[(LeaseId, Urgency)],
+        wait: Duration,
+    ) -> Result<Vec<Renewed>, CoordinatorError> {
+        self.reached()?;
+        let stands = !*self.over.lock().unwrap();
+        if stands {
+            tokio::time::sleep(wait.min(Duration::from_millis(50))).await;
+        }
+        Ok(known.iter().map(|(lease, stop)| Renewed { lease: lease.clone(), stands, stop: *stop }).collect())
+    }
+
+    async fn report(&self, lease: &LeaseId, report: Report) -> Result<(), CoordinatorError> {
+        self.reached()?;
+        match report {
+            _ if *self.over.lock().unwrap() => return Err(lease.stale()),
+            Report::Finished(result) => self.finished.lock().unwrap().push(result),
+            Report::Triggered { ordinal, request } => {
+                let known = self.triggered.lock().unwrap().insert(ordinal, request.clone());
+                assert!(known.is_none_or(|known| known == request), "a number stands for one request");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn log(&self, _: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
+        self.reached()?;
+        let mut log = self.log.lock().unwrap();
+        let expected = log.len() as u64;
+        let known = expected.checked_sub(offset).ok_or(CoordinatorError::Gap { expected })?;
+        log.extend(lines.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)));
+        Ok(log.len() as u64)
+    }
+
+    async fn ask(&self, _: &LeaseId, _: Query) -> Result<Answer, CoordinatorError> {
+        Err(CoordinatorError::Unavailable("nobody knows".to_owned()))
+    }
+}
+
+/// What stays when a worker is killed.
+struct Machine {
+    fake: Fake,
+    desk: Arc<Desk>,
+    directory: tempfile::TempDir,
+    secrets: Arc<Secrets>,
+}
+
+/// A worker's process.
+struct Process(Option<tokio::runtime::Runtime>);
+
+impl Process {
+    fn kill(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        let fake = Fake::new();
+        fake.script(Target::Any, Behaviour::new().hangs());
+        let directory = tempfile::tempdir().expect("a directory");
+        Self { fake, desk: Arc::default(), directory, secrets: Arc::default() }
+    }
+
+    fn start(&self) -> Process {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let sources =
+            SourceContext::open(&self.directory.path().join("sources"), 1 << 20, SourceLimits::default());
+        let settings = Settings {
+            owner: Owner("w".to_owned()),
+            directory: self.directory.path().to_owned(),
+            runner: PathBuf::from("/runner"),
+            python: None,
+            source: None,
+            ci: None,
+            sources: sources.expect("a cache"),
+            pull: PullPolicy::IfMissing,
+            pull_deadline: PATIENCE,
+            secrets: Arc::clone(&self.secrets),
+            keep_workspace: false,
+            slots: 4,
+            spool_bytes: 1 << 30,
+            standby: StandbySettings::default(),
+        };
+        let worker = Worker::new(Arc::new(self.fake.clone()), Arc::clone(&self.desk) as _, settings);
+        runtime.spawn(worker.resume());
+        Process(Some(runtime))
+    }
+
+    fn submit(&self, job: Value) {
+        let id = LeaseId { run: "r".into(), node: "job".into(), attempt: 1, token: "t".into() };
+        let mut assignment = assignment(job);
+        assignment.node = "job".into();
+        self.desk.leases.lock().unwrap().push_back(Lease { id, assignment, stop_after: STOP_AFTER });
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(began.elapsed() < PATIENCE, "never came true: {what}; {:?}", self.fake.calls());
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    /// The one end that the attempt had. Nothing is left of it.
+    fn end(&self) -> AttemptResult {
+        self.until("an end", |machine| !machine.desk.finished.lock().unwrap().is_empty());
+        self.until("nothing left", |machine| machine.fake.names().is_empty() && machine.files().is_empty());
+        let finished = self.desk.finished.lock().unwrap();
+        assert_eq!(finished.len(), 1, "one end: {finished:?}");
+        finished[0].clone()
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries =
+            std::fs::read_dir(self.directory.path().join("workspaces/w")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn container(&self) -> Option<String> {
+        self.fake.running().into_iter().next()
+    }
+
+    /// The runner in the container, once it has its spec.
+    fn runner(&self) -> Runner {
+        let has_spec = |machine: &Self| {
+            let input = machine.container().and_then(|name| machine.fake.input_of(&name));
+            input.is_some_and(|(input, _)| input.ends_with(b"\n"))
+        };
+        self.until("a spec", has_spec);
+        let name = self.container().expect("it runs");
+        let (input, _) = self.fake.input_of(&name).expect("it runs");
+        let spec: JobSpec = serde_json::from_slice(&input).expect("a spec");
+        let mounts = self.fake.spec_of(&name).expect("it runs").mounts;
+        let control = mounts.into_iter().find(|mount| mount.target == CONTROL_PATH).expect("a control mount");
+        assert!(control.read_only, "steps cannot put a socket of theirs there");
+        let key = Key::from_text(&spec.control.expect("a socket").key).expect("a key");
+        Runner {
+            fake: self.fake.clone(),
+            name,
+            control: control.source,
+            key,
+            said: Vec::new(),
+            kept: 0,
+            at: None,
+        }
+    }
+}
+
+/// A runner that keeps all it said, and says it to whoever listens.
+struct Runner {
+    fake: Fake,
+    name: String,
+    control: PathBuf,
+    key: Key,
+    said: Vec<Vec<u8>>,
+    /// How many of its frames are acknowledged.
+    kept: u64,
+    at: Option<BufReader<UnixStream>>,
+}
+
+impl Runner {
+    fn say(&mut self, body: Body) {
+        let mut line = Vec::new();
+        Frame { v: VERSION, attempt: 1, seq: self.said.len() as u64, at: 1, body }.encode(&mut line);
+        self.said.push(line);
+        let last = self.said.len() - 1;
+        let said = self.said[last].clone();
+        if self.at.as_mut().is_some_and(|stream| stream.get_mut().write_all(&said).is_err()) {
+            self.at = None;
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        self.say(Body::Log { step: None, stream: Stream::Stdout, data: Data::from_bytes(text.as_bytes()) });
+    }
+
+    fn result(&mut self, outcome: JobOutcome, code: i32) {
+        self.say(Body::Result(JobResult { outcome, exit_code: Some(code), reason: None }));
+    }
+
+    /// Connects, if somebody listens, and says what the worker does not have.
+    fn connect(&mut self) -> bool {
+        self.at = self.try_connect();
+        self.at.is_some()
+    }
+
+    fn try_connect(&mut self) -> Option<BufReader<UnixStream>> {
+        let handle = File::open(&self.control).ok()?;
+        let path = Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string()).join(SOCKET);
+        let stream = UnixStream::connect(path).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut stream = BufReader::new(stream);
+        let ToRunner::Challenge { nonce: challenge, .. } = hear(&mut stream)? else { return None };
+        let (nonce, first) = (Nonce([3; 32]), self.kept);
+        let proof = self.key.of_runner(challenge, nonce, 1, first);
+        stream.get_mut().write_all(&ToWorker::Hello { v: 1, attempt: 1, first, nonce, proof }.line()).ok()?;
+        let ToRunner::Welcome { next, .. } = hear(&mut stream)? else { return None };
+        assert!(next >= self.kept, "what was acknowledged is kept");
+        for line in &self.said[usize::try_from(next).expect("it fits")..] {
+            stream.get_mut().write_all(line).ok()?;
+        }
+        Some(stream)
+    }
+
+    /// Reads one thing that the worker says; false where it has gone.
+    fn hear(&mut self) -> bool {
+        match self.at.as_mut().and_then(hear) {
+            Some(ToRunner::Ack { next }) => self.kept = self.kept.max(next),
+            Some(_) => {}
+            None => self.at = None,
+        }
+        self.at.is_some()
+    }
+
+    /// Until everything is acknowledged, whoever comes and goes; then it exits.
+    fn finish(mut self, code: i64) {
+        let began = Instant::now();
+        while self.kept < self.said.len() as u64 {
+            assert!(began.elapsed() < PATIENCE, "nobody takes it");
+            if self.at.is_none() && !self.connect() {
+                std::thread::park_timeout(Duration::from_millis(2));
+                continue;
+            }
+            self.hear();
+        }
+        self.fake.exit(&self.name, Exit { code, oom: false });
+    }
+}
+
+fn hear(stream: &mut BufReader<UnixStream>) -> Option<ToRunner> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok().filter(|count| *count > 0)?;
+    serde_json::from_str(&line).ok()
+}
+
+fn trigger(name: &str) -> Body {
+    let request = json!({"type": "trigger_job", "jobs": [{"job_name": name}]});
+    Body::Trigger { request: serde_json::from_value(request).expect("a request") }
+}
+
+fn job() -> Value {
+    json!({"image": "i", "command": "c"})
+}
+
+#[test]
+fn a_job_goes_on_however_often_its_worker_is_killed() {
+    let machine = Machine::new();
+    machine.submit(job());
+    let mut process = machine.start();
+    let mut runner = machine.runner();
+    machine.until("the beginning", |machine| !machine.files().is_empty() && machine.container().is_some());
+    let mut expected = String::new();
+    for round in 0..8 {
+        let began = Instant::now();
+        while !runner.connect() {
+            assert!(began.elapsed() < PATIENCE, "nobody listens");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        for line in 0..20 {
+            let text = format!("{round}.{line}\n");
+            runner.print(&text);
+            expected.push_str(&text);
+        }
+        runner.say(trigger(&format!("job-{round}")));
+        let values = [(format!("key-{round}"), json!(round))].into();
+        runner.say(Body::Output { step: None, values });
+        // Sometimes it hears that some of it is known, and sometimes the worker is killed before it says so.
+        if round % 2 == 0 {
+            runner.hear();
+        }
+        process.kill();
+        process = machine.start();
+    }
+    runner.result(JobOutcome::Exit, 7);
+    runner.finish(7);
+    let result = machine.end();
+    assert_eq!((result.failure, result.exit_code), (Some(FailureReason::Exit), Some(7)));
+    assert_eq!(machine.desk.printed(), (expected, Vec::new()), "no hole, nothing twice");
+    let triggered = machine.desk.triggered.lock().unwrap();
+    assert_eq!(triggered.keys().copied().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    process.kill();
+}
+
+#[test]
+fn what_a_job_handed_on_before_outlives_its_worker() {
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let mut runner = machine.runner();
+    while !runner.connect() {}
+    runner.say(Body::Output { step: None, values: [("version".to_owned(), json!("1.2"))].into() });
+    runner.result(JobOutcome::Succeeded, 0);
+    // All of it is acknowledged, so nobody will say it again.
+    while runner.kept < 2 {
+        assert!(runner.hear());
+    }
+    process.kill();
+    machine.fake.exit(&runner.name, Exit { code: 0, oom: false });
+    let process = machine.start();
+    let result = machine.end();
+    assert_eq!((result.failure, &result.outputs["version"]), (None, &json!("1.2")));
+    process.kill();
+}
+
+#[rstest]
+#[case(Operation::Pull)]
+#[case(Operation::Create)]
+#[case(Operation::Attach)]
+#[case(Operation::Start)]
+fn a_worker_that_is_killed_before_the_job_began_leaves_a_lost_one(#[case] at: Operation) {
+    let machine = Machine::new();
+    machine.fake.hold(at, Target::Any);
+    machine.submit(job());
+    let process = machine.start();
+    machine.until("the call", |machine| machine.fake.calls().iter().any(|call| call.operation() == at));
+    machine.until("the lease", |machine| machine.files().iter().any(|name| name.ends_with(".lease")));
+    process.kill();
+    machine.fake.unhold(at);
+    let process = machine.start();
+    let result = machine.end();
+    assert_eq!((result.failure, result.started), (Some(FailureReason::LostWorker), false), "{result:?}");
+    process.kill();
+}
+
+#[rstest]
+#[case(Operation::List)]
+#[case(Operation::Remove)]
+fn a_worker_that_is_killed_after_the_job_ended_reports_its_end(#[case] at: Operation) {
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let mut runner = machine.runner();
+    machine.fake.hold(at, Target::Any);
+    while !runner.connect() {}
+    runner.print("all\n");
+    runner.result(JobOutcome::Exit, 3);
+    let before = machine.fake.calls().len();
+    runner.finish(3);
+    machine.until("the call", |machine| {
+        machine.fake.calls()[before..].iter().any(|call| call.operation() == at)
+    });
+    process.kill();
+    machine.fake.unhold(at);
+    let process = machine.start();
+    let result = machine.end();
+    assert_eq!((result.failure, result.exit_code), (Some(FailureReason::Exit), Some(3)));
+    assert_eq!(machine.desk.printed().0, "all\n");
+    process.kill();
+}
+
+#[test]
+fn an_end_that_could_not_be_told_is_told_by_the_next_worker() {
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let mut runner = machine.runner();
+    while !runner.connect() {}
+    *machine.desk.away.lock().unwrap() = true;
+    runner.print("all\n");
+    runner.result(JobOutcome::Succeeded, 0);
+    runner.finish(0);
+    machine.until("the end", |machine| machine.container().is_none());
+    process.kill();
+    let process = machine.start();
+    *machine.desk.away.lock().unwrap() = false;
+    assert_eq!(machine.end().failure, None);
+    assert_eq!(machine.desk.printed().0, "all\n");
+    process.kill();
+}
+
+#[test]
+fn what_has_no_lease_any_more_is_ended() {
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let runner = machine.runner();
+    process.kill();
+    *machine.desk.over.lock().unwrap() = true;
+    let process = machine.start();
+    machine.until("nothing left", |machine| machine.fake.names().is_empty() && machine.files().is_empty());
+    assert!(machine.desk.finished.lock().unwrap().is_empty());
+    drop(runner);
+    process.kill();
+}
+
+#[test]
+fn a_container_without_a_lease_is_removed_and_a_lease_without_a_container_is_lost() {
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let runner = machine.runner();
+    // What shows that it has begun is written a little later than the spec.
+    let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
+    machine
+        .until("the beginning", |_| std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms")));
+    process.kill();
+    machine.fake.vanish(&runner.name);
+    let process = machine.start();
+    let result = machine.end();
+    assert_eq!((result.failure, result.started), (Some(FailureReason::LostWorker), true));
+    process.kill();
+
+    let machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let _runner = machine.runner();
+    process.kill();
+    for name in machine.files().iter().filter(|name| name.ends_with(".lease")) {
+        std::fs::remove_file(machine.directory.path().join("workspaces/w").join(name)).expect("removed");
+    }
+    let process = machine.start();
+    machine.until("nothing left", |machine| machine.fake.names().is_empty() && machine.files().is_empty());
+    process.kill();
+}
+
+#[test]
+fn what_ended_itself_while_its_worker_was_away_is_lost_and_not_failed() {
+    for code in [75, 137, 64] {
+        let machine = Machine::new();
+        machine.submit(job());
+        let process = machine.start();
+        let runner = machine.runner();
+        process.kill();
+        machine.fake.exit(&runner.name, Exit { code, oom: false });
+        let process = machine.start();
+        let result = machine.end();
+        assert_eq!(result.failure, Some(FailureReason::LostWorker), "{code}: {result:?}");
+        process.kill();
+    }
+}
+
+#[test]
+fn an_image_that_runs_untouched_is_gone_on_with_and_shows_no_secret() {
+    let job =
+        json!({"image": "i", "runner": "none", "secrets": {"KEY": "key"}, "secrets_visible_to_engine": true});
+    for changed in [false, true] {
+        let mut machine = Machine::new();
+        let secrets = |value: &str| {
+            let value = reactorcide_engine::protocol::spec::Sensitive::new(value);
+            Arc::new(Secrets::new([("key".to_owned(), value)]))
+        };
+        machine.secrets = secrets("S3CRET-OF-OLD");
+        machine.submit(job.clone());
+        let process = machine.start();
+        machine.until("it runs", |machine| machine.container().is_some());
+        let name = machine.container().expect("it runs");
+        let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
+        machine.until("the beginning", |_| {
+            std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms"))
+        });
+        assert!(!std::fs::read_to_string(&lease).expect("the file").contains("S3CRET"));
+        machine.fake.print(&name, "first S3CRET-OF-OLD\n");
+        machine.until("the log", |machine| machine.desk.printed().0.contains("first"));
+        process.kill();
+        if changed {
+            machine.secrets = secrets("another value");
+        }
+        let attached = machine.fake.calls().len();
+        let process = machine.start();
+        machine.until("attached", |machine| {
+            machine.fake.calls()[attached..].iter().any(|call| call.operation() == Operation::Wait)
+        });
+        machine.fake.print(&name, "second S3CRET-OF-OLD\n");
+        machine.fake.exit(&name, Exit { code: 4, oom: false });
+        let result = machine.end();
+        assert_eq!((result.failure, result.exit_code), (Some(FailureReason::Exit), Some(4)));
+        let (text, gaps) = machine.desk.printed();
+        assert_eq!(text, if changed { "first ***\n" } else { "first ***\nsecond ***\n" });
+        assert_eq!(gaps.len(), if changed { 2 } else { 1 }, "{gaps:?}");
+        process.kill();
+    }
+}
+
+#[test]
+fn a_timeout_goes_on_from_where_it_was() {
+    let machine = Machine::new();
+    machine.submit(json!({"image": "i", "runner": "none", "timeout": "3s", "grace": "1s"}));
+    let process = machine.start();
+    machine.until("it runs", |machine| machine.container().is_some());
+    let began = Instant::now();
+    let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
+    machine
+        .until("the beginning", |_| std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms")));
+    let mut process = process;
+    for _ in 0..4 {
+        std::thread::park_timeout(Duration::from_millis(500));
+        process.kill();
+        process = machine.start();
+    }
+    assert_eq!(machine.end().failure, Some(FailureReason::Timeout));
+    assert!(began.elapsed() < Duration::from_millis(4500), "{:?}", began.elapsed());
+    process.kill();
+}
+
+#[test]
+fn records_of_many_leases_are_told_apart() {
+    let one = OsString::from("a-1-x");
+    let belongs = |name: &str| belongs_to(&OsString::from(name), &one);
+    assert!(belongs("a-1-x") && belongs("a-1-x.log") && belongs("a-1-x.lease"));
+    assert!(!belongs("a-1-xy") && !belongs("a-1") && !belongs("b-1-x.log"));
+}
