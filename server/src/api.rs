@@ -1,9 +1,11 @@
 //! The server's HTTP interface: `/api/v1` for people and programs, `/worker/v1` for workers.
 
 mod accounts;
+mod ad_hoc;
 mod audit;
 mod config;
 mod context;
+mod events;
 mod health;
 mod job;
 mod jobs;
@@ -41,11 +43,13 @@ use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
 use context::{Denial, Denials, RequestId};
 
+pub use ad_hoc::{StartJob, StartedJob};
 pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
 pub use config::{
     Applied as AppliedChange, Apply, ChangeDetail, ChangeRow, MakePlan, PipelineRow, ProjectRow, Resource,
     ResourceRow, RevisionRow,
 };
+pub use events::{Delivered, EventWord, NotStarted, SendEvent, StartedRun};
 pub use job::{OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{JobDetail, StopJob};
 pub(crate) use link::Archive;
@@ -103,6 +107,8 @@ pub fn routes() -> Vec<Route> {
         audit::routes(),
         job::routes(),
         config::routes(),
+        events::routes(),
+        ad_hoc::routes(),
         link::routes(),
     ];
     groups.into_iter().flatten().collect()

@@ -1,6 +1,7 @@
 //! Carries out what the scheduler decides: the loop that decides on runs, what workers talk to, and what commits owe to
 //! the outside.
 
+mod ad_hoc;
 pub mod api;
 mod applied;
 mod conductor;

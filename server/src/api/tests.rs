@@ -1,6 +1,9 @@
 //! The interface from outside: requests against the router, with everything behind it in memory.
 
 mod config;
+mod events;
 mod identity;
+mod job;
 mod matrix;
+mod openapi;
 mod world;

@@ -289,6 +289,11 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
             body["expected_plan"] = plan["fingerprint"].clone();
             with("/api/v1/applies", body, web)
         }
+        "sendEvent" => with("/api/v1/events", json!({"project": "web", "branch": "main"}), web),
+        "startJob" => {
+            let body = json!({"project": "web", "job_image": "busybox:1", "job_command": "true"});
+            with("/api/v1/jobs", body, web)
+        }
         "workerRegister" => {
             let body = json!({"slots": 1, "provider": "docker", "version": "1"});
             with("/worker/v1/register", body, workspace)

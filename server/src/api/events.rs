@@ -1,0 +1,194 @@
+//! Events that programs send: which pipelines of a project they start, and why not the others.
+
+use axum::Json as Answer;
+use axum::http::{HeaderMap, StatusCode};
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{EventType, Kind, Spec};
+use reactorcide_engine::identity::Capability;
+use reactorcide_engine::trigger_match::{RunEvent, starts};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::context::{Context, Json};
+use super::runs::idempotency_key;
+use super::{Problem, Route};
+use crate::applied::Current;
+use crate::start::{StartError, Wanted, start};
+
+/// The route of events.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/api/v1/events", create)
+            .named(
+                "sendEvent",
+                "runs",
+                "Sends an event, which starts the pipelines of a project that have a trigger for it. Answered once all runs \
+                 that it starts can no longer be lost; sent again with its delivery id, it starts none twice",
+            )
+            .needs(Capability::EventsSend)
+            .body::<SendEvent>()
+            .answers::<Delivered>(202)
+            .problems(&[404])
+            .idempotent(),
+    ]
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendEvent {
+    /// The project whose pipelines it may start.
+    #[schemars(length(min = 1, max = 128))]
+    pub project: String,
+    /// Its type.
+    #[serde(rename = "type", default)]
+    pub kind: EventWord,
+    /// The branch that it says it is about. It is a claim of who sends it: it makes no code trusted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub branch: String,
+    /// The tag that it says it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub tag: String,
+    /// The commit that it says it is about: a whole id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{40}([0-9a-f]{24})?$"))]
+    pub sha: Option<String>,
+    /// The files that it says were changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10_000))]
+    pub changed_files: Vec<String>,
+    /// Makes it one event however often it comes. Default: the `Idempotency-Key`; without both, each request is an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[!-~]{1,128}$"))]
+    pub delivery_id: Option<String>,
+}
+
+/// The types of events that programs may send. Those of forges come from forges alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventWord {
+    /// A program asks for it.
+    #[default]
+    Api,
+    /// Something elsewhere happened.
+    Webhook,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delivered {
+    /// Runs that it started, now or when it came before.
+    pub started: Vec<StartedRun>,
+    /// Pipelines that it did not start.
+    pub others: Vec<NotStarted>,
+}
+
+/// A run that an event started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StartedRun {
+    /// The address of the pipeline.
+    pub pipeline: String,
+    /// The run.
+    pub run: String,
+    /// Whether this request started it; else the same event had before.
+    pub new: bool,
+}
+
+/// A pipeline that an event did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotStarted {
+    /// The address of the pipeline.
+    pub pipeline: String,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+async fn create(
+    context: Context,
+    headers: HeaderMap,
+    Json(body): Json<SendEvent>,
+) -> Result<(StatusCode, Answer<Delivered>), Problem> {
+    context.may(Capability::EventsSend, Some(&body.project))?;
+    let current = context.api.applied.current().await?;
+    if !current.catalog.contains_key(&Address::new(Kind::Project, None, &body.project)) {
+        return Err(Problem::not_found(format!("there is no project {:?}", body.project)));
+    }
+    let key = idempotency_key(&context, &headers, "events")?;
+    let delivery = body.delivery_id.as_ref();
+    if delivery
+        .is_some_and(|id| !(1..=128).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        return Err(Problem::unprocessable("delivery_id is 1 to 128 visible ASCII characters"));
+    }
+    let key = delivery.map(|id| format!("events {} {id}", context.caller.principal)).or(key);
+    let sha = body.sha.unwrap_or_default();
+    let is_commit = matches!(sha.len(), 40 | 64) && sha.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !sha.is_empty() && !is_commit {
+        return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
+    }
+    let event = RunEvent {
+        kind: match body.kind {
+            EventWord::Api => EventType::Api,
+            EventWord::Webhook => EventType::Webhook,
+        },
+        branch: body.branch,
+        tag: body.tag,
+        sha,
+        action: String::new(),
+        changed_files: body.changed_files,
+    };
+    let delivered = deliver(&context, &current, &body.project, &event, key.as_deref()).await?;
+    Ok((StatusCode::ACCEPTED, Answer(delivered)))
+}
+
+/// Starts every pipeline of a project that has a trigger for an event. Each run has a key of its own, so that what was cut
+/// off in the middle is completed by the same event again, and nothing starts twice.
+async fn deliver(
+    context: &Context,
+    current: &Current,
+    project: &str,
+    event: &RunEvent,
+    key: Option<&str>,
+) -> Result<Delivered, Problem> {
+    let mut delivered = Delivered { started: Vec::new(), others: Vec::new() };
+    let pipelines = current.catalog.iter().filter_map(|(address, resource)| match &resource.spec {
+        Spec::Pipeline(spec) if address.project.as_deref() == Some(project) => Some((address, spec)),
+        _ => None,
+    });
+    for (address, spec) in pipelines {
+        let pipeline = address.to_string();
+        if let Err(reasons) = starts(spec, event) {
+            delivered.others.push(NotStarted { pipeline, reasons });
+            continue;
+        }
+        let wanted = Wanted {
+            pipeline: address.clone(),
+            event: event.clone(),
+            inputs: Default::default(),
+            vars: Default::default(),
+            selection: None,
+            actor: context.actor(),
+        };
+        let begun = match start(&current.catalog, wanted, key.map(|key| format!("{key} {pipeline}"))) {
+            Ok(begun) => begun,
+            Err(
+                error @ StartError::NoPipeline { .. }
+                | error @ StartError::Broken(_)
+                | error @ StartError::Refused(_),
+            ) => {
+                delivered.others.push(NotStarted { pipeline, reasons: vec![error.to_string()] });
+                continue;
+            }
+        };
+        let started = context.api.conductor.start(begun).await?;
+        if started.new {
+            let detail = json!({"pipeline": pipeline, "event": event.kind.as_str(), "delivery": key});
+            context.note(Capability::EventsSend.as_str(), &format!("run/{}", started.run), detail).await?;
+        }
+        delivered.started.push(StartedRun { pipeline, run: started.run, new: started.new });
+    }
+    Ok(delivered)
+}
