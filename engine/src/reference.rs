@@ -46,6 +46,9 @@ pub fn references(resource: &Resource) -> Vec<Reference> {
             found.source("/spec/source", spec.source.as_ref());
             found.source("/spec/ci_source", spec.ci_source.as_ref());
             found.profile("/spec/default_profile", spec.default_profile.as_deref());
+            if let Some(webhook) = &spec.webhook {
+                found.either("/spec/webhook/secret", Kind::Secret, secret_name(&webhook.secret));
+            }
             for reference in &mut found.references {
                 reference
                     .candidates

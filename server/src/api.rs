@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod events;
 mod health;
+mod hooks;
 mod job;
 mod jobs;
 mod link;
@@ -50,6 +51,7 @@ pub use config::{
     ResourceRow, RevisionRow,
 };
 pub use events::{Delivered, EventWord, NotStarted, SendEvent, StartedRun};
+pub use hooks::HookEvent;
 pub use job::{OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{JobDetail, StopJob};
 pub(crate) use link::Archive;
@@ -108,6 +110,7 @@ pub fn routes() -> Vec<Route> {
         job::routes(),
         config::routes(),
         events::routes(),
+        hooks::routes(),
         ad_hoc::routes(),
         link::routes(),
     ];

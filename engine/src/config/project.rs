@@ -23,6 +23,9 @@ pub struct ProjectSpec {
     /// The ExecutionProfile of jobs that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_profile: Option<String>,
+    /// A signed webhook by which other systems start its pipelines, at `/api/v1/hooks/PROJECT` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<ProjectWebhook>,
     /// The share of this project between projects that wait for the same workers: one of weight 2 gets twice as many
     /// jobs as one of weight 1.
     #[serde(default = "one")]
@@ -110,6 +113,15 @@ pub struct ProjectConfig {
     /// How long a plan that waits for approval stays valid. Not in effect yet: waits for approvals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_expires: Option<Duration>,
+}
+
+/// A signed webhook of a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectWebhook {
+    /// The Secret that both sides sign with, as `NAME`. The server finds its value where an `env` or `file` Secret says.
+    #[schemars(length(min = 1, max = 256))]
+    pub secret: String,
 }
 
 fn default_config_path() -> String {

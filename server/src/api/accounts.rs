@@ -52,9 +52,13 @@ pub(super) async fn to_change(context: &Context, kind: AccountKind, name: &str) 
     named(context, kind, name).await
 }
 
-/// An account by its name.
+/// An account by its name, or else by its id.
 pub(super) async fn named(context: &Context, kind: AccountKind, name: &str) -> Result<Account, Problem> {
-    let found = context.api.identities.named(kind, name).await?;
+    let identities = &context.api.identities;
+    let found = match identities.named(kind, name).await? {
+        Some(found) => Some(found),
+        None => identities.account(&with_id(kind, name.to_owned())).await?,
+    };
     found.ok_or_else(|| Problem::not_found(format!("there is no {} {name:?}", kind.word())))
 }
 
@@ -115,7 +119,10 @@ pub(super) async fn remove(context: &Context, kind: AccountKind, name: &str) -> 
 
 /// A new id for an account.
 pub(super) fn new_id(kind: AccountKind) -> Principal {
-    let id = uuid::Uuid::now_v7().to_string();
+    with_id(kind, uuid::Uuid::now_v7().to_string())
+}
+
+fn with_id(kind: AccountKind, id: String) -> Principal {
     match kind {
         AccountKind::User => Principal::User(UserId(id)),
         AccountKind::Team => Principal::Team(TeamId(id)),

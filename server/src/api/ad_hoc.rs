@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::{Context, Json};
+use super::problem::within;
 use super::runs::{Run, idempotency_key};
 use super::{Problem, Route};
 use crate::ad_hoc::{AdHoc, ad_hoc};
@@ -43,11 +44,11 @@ pub struct StartJob {
     pub name: Option<String>,
     /// The git repository of its code. Absent: the project's, or no code where there is no project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[A-Za-z0-9._/-]{1,200}$"))]
+    #[schemars(regex(pattern = r"^[!-,.-~][!-~]{0,1999}$"))]
     pub git_url: Option<String>,
     /// A branch or tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"))]
+    #[schemars(regex(pattern = r"^[!-,.-~][!-~]{0,999}$"))]
     pub git_ref: Option<String>,
     /// A whole commit id, which counts before `git_ref`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,9 +58,7 @@ pub struct StartJob {
     #[schemars(length(min = 1, max = 100_000))]
     pub job_command: String,
     /// The image of its container.
-    #[schemars(regex(
-        pattern = r"^[a-z0-9][a-z0-9._/-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,100})?(@sha256:[0-9a-f]{64})?$"
-    ))]
+    #[schemars(regex(pattern = r"^[!-,.-~][!-~]{0,999}$"))]
     pub job_image: String,
     /// Its environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -142,21 +141,30 @@ fn check(body: &StartJob) -> Result<(), Problem> {
     if body.job_command.trim().is_empty() {
         return wrong("job_command: there is nothing to run");
     }
-    if body.job_image.trim().is_empty() {
-        return wrong("job_image: there is no image to run it in");
-    }
     if let Some(commit) = &body.git_commit
-        && !(matches!(commit.len(), 40 | 64) && commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && !(matches!(commit.len(), 40 | 64)
+            && commit.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)))
     {
         return wrong("git_commit is a whole commit id: 40 or 64 hexadecimal digits");
     }
+    within("job_command", Some(&body.job_command), 1, 100_000)?;
     // What begins with a dash would be an option of git.
-    if [&body.git_url, &body.git_ref]
-        .into_iter()
-        .flatten()
-        .any(|text| text.starts_with('-') || text.is_empty())
-    {
-        return wrong("git_url and git_ref are not empty and begin with no dash");
+    let texts = [
+        ("git_url", body.git_url.as_ref(), 2000),
+        ("git_ref", body.git_ref.as_ref(), 1000),
+        ("job_image", Some(&body.job_image), 1000),
+    ];
+    for (field, text, most) in texts {
+        let is_plain = |text: &String| {
+            (1..=most).contains(&text.len())
+                && !text.starts_with('-')
+                && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if text.is_some_and(|text| !is_plain(text)) {
+            return wrong(&format!(
+                "{field}: write 1 to {most} visible ASCII characters, the first of which is no dash"
+            ));
+        }
     }
     if body.priority.is_some_and(|priority| !(-100..=100).contains(&priority)) {
         return wrong("priority is from -100 to 100");

@@ -1,8 +1,8 @@
 //! The audit log: read, exported and verified.
 
 use axum::Json as Answer;
-use axum::http::{HeaderName, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use reactorcide_engine::audit::{Entry, Filter, Head, Outcome, Verifier};
 use reactorcide_engine::identity::Capability;
 use reactorcide_engine::scheduler::Millis;
@@ -184,7 +184,7 @@ pub struct ExportAudit {
     pub limit: Option<u32>,
 }
 
-async fn export(context: Context, Query(query): Query<ExportAudit>) -> Result<impl IntoResponse, Problem> {
+async fn export(context: Context, Query(query): Query<ExportAudit>) -> Result<Response, Problem> {
     context.may(Capability::AuditRead, None)?;
     let limit = page::limit(query.limit.or(Some(page::MOST)))?;
     let mut entries = context.api.audit.read(query.after, limit + 1).await?;
@@ -195,11 +195,13 @@ async fn export(context: Context, Query(query): Query<ExportAudit>) -> Result<im
         serde_json::to_writer(&mut lines, entry).map_err(|error| Problem::internal(error.to_string()))?;
         lines.push(b'\n');
     }
-    let mut headers = vec![(header::CONTENT_TYPE, "application/x-ndjson".to_owned())];
+    let mut response = lines.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     if let Some(last) = entries.last().filter(|_| more) {
-        headers.push((HeaderName::from_static("x-next-after"), last.seq.to_string()));
+        headers.insert("x-next-after", HeaderValue::from(last.seq));
     }
-    Ok((axum::response::AppendHeaders(headers), lines))
+    Ok(response)
 }
 
 /// What to hold the log against.

@@ -3,6 +3,7 @@
 use axum::Json as Answer;
 use axum::http::{HeaderMap, StatusCode};
 use reactorcide_engine::address::Address;
+use reactorcide_engine::audit::{Draft, Outcome};
 use reactorcide_engine::config::{EventType, Kind, Spec};
 use reactorcide_engine::identity::Capability;
 use reactorcide_engine::trigger_match::{RunEvent, starts};
@@ -11,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::{Context, Json};
+use super::problem::within;
 use super::runs::idempotency_key;
-use super::{Problem, Route};
+use super::{Api, Problem, Route};
 use crate::applied::Current;
+use crate::conductor::now;
 use crate::start::{StartError, Wanted, start};
 
 /// The route of events.
@@ -117,37 +120,58 @@ async fn create(
         return Err(Problem::not_found(format!("there is no project {:?}", body.project)));
     }
     let key = idempotency_key(&context, &headers, "events")?;
-    let delivery = body.delivery_id.as_ref();
-    if delivery
-        .is_some_and(|id| !(1..=128).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
+    let key = body.delivery_id.as_ref().map(|id| format!("events {} {id}", context.caller.principal)).or(key);
+    let kind = match body.kind {
+        EventWord::Api => EventType::Api,
+        EventWord::Webhook => EventType::Webhook,
+    };
+    let SendEvent { project, branch, tag, sha, changed_files, delivery_id, .. } = body;
+    let event = event_of(kind, branch, tag, sha, changed_files, delivery_id.as_deref())?;
+    let sender = Sender { api: &context.api, actor: context.actor(), request: context.request.clone() };
+    let delivered = deliver(&sender, &current, &project, &event, key.as_deref()).await?;
+    Ok((StatusCode::ACCEPTED, Answer(delivered)))
+}
+
+/// An event of what was said, if that can be.
+pub(super) fn event_of(
+    kind: EventType,
+    branch: String,
+    tag: String,
+    sha: Option<String>,
+    changed_files: Vec<String>,
+    delivery_id: Option<&str>,
+) -> Result<RunEvent, Problem> {
+    let is_id = |id: &str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if delivery_id.is_some_and(|id| !is_id(id)) {
         return Err(Problem::unprocessable("delivery_id is 1 to 128 visible ASCII characters"));
     }
-    let key = delivery.map(|id| format!("events {} {id}", context.caller.principal)).or(key);
-    let sha = body.sha.unwrap_or_default();
-    let is_commit = matches!(sha.len(), 40 | 64) && sha.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !sha.is_empty() && !is_commit {
+    within("branch", Some(&branch), 0, 1000)?;
+    within("tag", Some(&tag), 0, 1000)?;
+    if changed_files.len() > 10_000 {
+        return Err(Problem::unprocessable("changed_files has at most 10000 files"));
+    }
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if sha.as_ref().is_some_and(|sha| !(matches!(sha.len(), 40 | 64) && sha.bytes().all(is_digit))) {
         return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
     }
-    let event = RunEvent {
-        kind: match body.kind {
-            EventWord::Api => EventType::Api,
-            EventWord::Webhook => EventType::Webhook,
-        },
-        branch: body.branch,
-        tag: body.tag,
-        sha,
-        action: String::new(),
-        changed_files: body.changed_files,
-    };
-    let delivered = deliver(&context, &current, &body.project, &event, key.as_deref()).await?;
-    Ok((StatusCode::ACCEPTED, Answer(delivered)))
+    let sha = sha.unwrap_or_default();
+    Ok(RunEvent { kind, branch, tag, sha, action: String::new(), changed_files })
+}
+
+/// Who sends an event.
+pub(super) struct Sender<'a> {
+    /// The server.
+    pub api: &'a Api,
+    /// Who, in the audit log.
+    pub actor: String,
+    /// The request.
+    pub request: String,
 }
 
 /// Starts every pipeline of a project that has a trigger for an event. Each run has a key of its own, so that what was cut
 /// off in the middle is completed by the same event again, and nothing starts twice.
-async fn deliver(
-    context: &Context,
+pub(super) async fn deliver(
+    sender: &Sender<'_>,
     current: &Current,
     project: &str,
     event: &RunEvent,
@@ -170,7 +194,7 @@ async fn deliver(
             inputs: Default::default(),
             vars: Default::default(),
             selection: None,
-            actor: context.actor(),
+            actor: sender.actor.clone(),
         };
         let begun = match start(&current.catalog, wanted, key.map(|key| format!("{key} {pipeline}"))) {
             Ok(begun) => begun,
@@ -183,10 +207,19 @@ async fn deliver(
                 continue;
             }
         };
-        let started = context.api.conductor.start(begun).await?;
+        let started = sender.api.conductor.start(begun).await?;
         if started.new {
             let detail = json!({"pipeline": pipeline, "event": event.kind.as_str(), "delivery": key});
-            context.note(Capability::EventsSend.as_str(), &format!("run/{}", started.run), detail).await?;
+            let draft = Draft {
+                at: now(),
+                actor: sender.actor.clone(),
+                action: Capability::EventsSend.as_str().to_owned(),
+                target: format!("run/{}", started.run),
+                outcome: Outcome::Done,
+                detail: detail.into(),
+                request: Some(sender.request.clone()),
+            };
+            sender.api.audit.append(&[draft]).await?;
         }
         delivered.started.push(StartedRun { pipeline, run: started.run, new: started.new });
     }

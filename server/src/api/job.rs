@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::{Context, Json, Path, lease_of};
+use super::problem::within;
 use super::runs::{JobRow, Run, idempotency_key};
 use super::{Problem, Route};
 use crate::coordinator::answer;
@@ -238,6 +239,7 @@ async fn trigger(
     Json(body): Json<Trigger>,
 ) -> Result<StatusCode, Problem> {
     let (attempt, lease) = leased(&context, Capability::JobReport).await?;
+    within("operation_id", body.operation_id.as_deref(), 1, 128)?;
     let key = idempotency_key(&context, &headers, "triggers")?;
     let operation = body.operation_id.or(key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let request = TriggerRequest {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::context::{Context, MaybeJson, Path, Query};
 use super::log_stream::follow_log;
+use super::problem::within;
 use super::queue::{QueueEntry, explained};
 use super::runs::{CancelRun, JobRow, TransitionRow, run_of};
 use super::{Problem, Route};
@@ -188,6 +189,7 @@ async fn cancel(
     MaybeJson(body): MaybeJson<StopJob>,
 ) -> Result<StatusCode, Problem> {
     run_of(&context, &run, Capability::RunsCancel).await?;
+    within("reason", body.reason.as_deref(), 0, 1000)?;
     let name = job.clone();
     let look =
         context.api.conductor.look(&run, true, move |known| known.state.node(&name).map(|node| node.status));

@@ -122,6 +122,19 @@ impl Problem {
     }
 }
 
+/// Refuses a text that is shorter or longer than its field takes.
+pub(super) fn within(field: &str, text: Option<&str>, least: usize, most: usize) -> Result<(), Problem> {
+    match text.map(|text| text.chars().count()) {
+        Some(count) if count < least => {
+            Err(Problem::unprocessable(format!("{field} has at least {least} characters")))
+        }
+        Some(count) if count > most => Err(Problem::unprocessable(format!(
+            "{field} has at most {most} characters, and this has {count}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

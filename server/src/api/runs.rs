@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Json, MaybeJson, Path, Query};
 use super::log_stream::follow_run;
+use super::problem::within;
 use super::{Page, Problem, Route, page};
 use crate::conductor::{Start, now};
 use crate::start::{StartError, Wanted, find, start};
@@ -322,8 +323,11 @@ async fn create(
         }
     };
     context.may(Capability::RunsStart, pipeline.project.as_deref())?;
+    within("branch", body.branch.as_deref(), 0, 1000)?;
+    within("tag", body.tag.as_deref(), 0, 1000)?;
     if let Some(sha) = &body.sha
-        && !(matches!(sha.len(), 40 | 64) && sha.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && !(matches!(sha.len(), 40 | 64)
+            && sha.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)))
     {
         return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
     }
@@ -493,6 +497,7 @@ async fn cancel(
     MaybeJson(body): MaybeJson<CancelRun>,
 ) -> Result<StatusCode, Problem> {
     let record = run_of(&context, &run, Capability::RunsCancel).await?;
+    within("reason", body.reason.as_deref(), 0, 1000)?;
     if record.status != RunStatus::Running {
         return Err(Problem::conflict(format!("the run has already ended: {}", record.status.as_str())));
     }

@@ -35,7 +35,7 @@ pub fn routes() -> Vec<Route> {
             .answers::<ServiceAccount>(201)
             .problems(&[409]),
         Route::get("/api/v1/service-accounts/{service}", show)
-            .named("getServiceAccount", "identity", "A service account, by name")
+            .named("getServiceAccount", "identity", "A service account, by name or id")
             .needs(Capability::UsersRead)
             .answers::<ServiceAccount>(200),
         Route::patch("/api/v1/service-accounts/{service}", change)

@@ -33,7 +33,7 @@ pub fn routes() -> Vec<Route> {
             .answers::<Team>(201)
             .problems(&[409]),
         Route::get("/api/v1/teams/{team}", show)
-            .named("getTeam", "identity", "A team with its members, by name")
+            .named("getTeam", "identity", "A team with its members, by name or id")
             .needs(Capability::UsersRead)
             .answers::<TeamDetail>(200),
         Route::patch("/api/v1/teams/{team}", change)

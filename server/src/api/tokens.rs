@@ -14,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::context::{Context, Json, Path, Query};
+use super::problem::within;
 use super::runs::idempotency_key;
 use super::{Page, Problem, Route, page};
 use crate::conductor::now;
@@ -28,7 +29,8 @@ pub fn routes() -> Vec<Route> {
             .named("listTokens", "identity", "One's own tokens, or those of others for who has `tokens.admin`")
             .needs(Capability::TokensSelf)
             .query::<ListTokens>()
-            .answers::<Page<TokenRow>>(200),
+            .answers::<Page<TokenRow>>(200)
+            .problems(&[404, 422]),
         Route::post("/api/v1/tokens", create)
             .named(
                 "createToken",
@@ -89,6 +91,7 @@ async fn create(
     let to_superuser = matches!(&account, Some(Account::User(user)) if user.superuser);
     let decision = may_issue(&context.caller, &principal, to_superuser, &scope, expires_at);
     context.decided(capability_over(&context, &principal), &decision)?;
+    within("project", body.project.as_deref(), 1, 128)?;
     check_token_name(&body.name).map_err(|error| Problem::unprocessable(error.to_string()))?;
     let created_at = now();
     if expires_at.is_some_and(|at| at <= created_at) {

@@ -31,7 +31,7 @@ pub fn routes() -> Vec<Route> {
             .answers::<User>(201)
             .problems(&[409]),
         Route::get("/api/v1/users/{user}", show)
-            .named("getUser", "identity", "A user, by name")
+            .named("getUser", "identity", "A user, by name or id")
             .needs(Capability::UsersRead)
             .answers::<User>(200),
         Route::patch("/api/v1/users/{user}", change)

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::context::{Context, Json};
+use super::super::problem::within;
 use super::super::{Problem, Route};
 use super::history::ChangeRow;
 use super::plans::{MakePlan, make};
@@ -82,6 +83,8 @@ pub struct Applied {
 
 async fn create(context: Context, Json(body): Json<Apply>) -> Result<Answer<Applied>, Problem> {
     context.may(Capability::ConfigApply, body.project.as_deref())?;
+    within("message", body.message.as_deref(), 0, 10_000)?;
+    within("commit", body.commit.as_deref(), 0, 128)?;
     let Apply { files, expected_plan, project, as_of, allow_destroy, accept, message, commit } = body;
     let target = project.as_ref().map_or_else(|| "workspace".to_owned(), |name| format!("Project/{name}"));
     let plan = make(&context, MakePlan { files, project, as_of, allow_destroy }).await?;

@@ -4,6 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::world::{CONFIGURATION, World};
+use crate::api::hooks::sign;
 
 #[tokio::test]
 async fn an_event_starts_what_has_a_trigger_for_it() {
@@ -97,4 +98,51 @@ async fn a_job_of_its_own_takes_no_pipelines_name() {
     let body = json!({"project": "web", "job_image": "busybox:1", "job_command": "true"});
     let job = world.post("/api/v1/jobs", &root, &body).await.ok(201);
     assert_eq!(job["run"]["pipeline"], "Pipeline/web/ad-hoc-1");
+}
+
+#[tokio::test]
+async fn a_signed_webhook_is_an_event() {
+    let world = World::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hook");
+    std::fs::write(&path, "0123456789abcdef0123\n").expect("a file");
+    let secret = format!(
+        "---\napiVersion: reactorcide/v1\nkind: Secret\nmetadata: {{name: web-hook}}\nspec: {{source: file, location: '{}'}}\n",
+        path.display()
+    );
+    let signed =
+        CONFIGURATION.replace("spec: {config: {path: .reactorcide}}", "spec: {webhook: {secret: web-hook}}");
+    world.apply(&format!("{signed}{secret}")).await;
+    let time = crate::conductor::now() / 1000;
+    let send = |project: &'static str, time: i64, secret: &'static str, body: Value| {
+        let world = &world;
+        async move {
+            let (time, signature) = (time.to_string(), sign(secret, time, &body.to_string()));
+            let headers =
+                [("x-reactorcide-timestamp", time.as_str()), ("x-reactorcide-signature", signature.as_str())];
+            world.ask_with(Method::POST, &format!("/api/v1/hooks/{project}"), "", Some(&body), &headers).await
+        }
+    };
+    let right = "0123456789abcdef0123";
+    let first = send("web", time, right, json!({"branch": "main"})).await.ok(202);
+    assert_eq!(
+        (&first["started"][0]["pipeline"], &first["started"][0]["new"]),
+        (&json!("Pipeline/web/ci"), &json!(true))
+    );
+    let replayed = send("web", time, right, json!({"branch": "main"})).await.ok(202);
+    assert_eq!(
+        (&replayed["started"][0]["run"], &replayed["started"][0]["new"]),
+        (&first["started"][0]["run"], &json!(false))
+    );
+    let one = send("web", time, right, json!({"delivery_id": "1"})).await.ok(202);
+    let again = send("web", time - 1, right, json!({"delivery_id": "1"})).await.ok(202);
+    assert_eq!(one["started"][0]["run"], again["started"][0]["run"]);
+    assert_eq!(send("web", time, "another secret of it", json!({})).await.problem(401), "unauthenticated");
+    assert_eq!(send("web", time - 1000, right, json!({})).await.problem(401), "unauthenticated");
+    assert_eq!(send("docs", time, right, json!({})).await.problem(401), "unauthenticated");
+    assert_eq!(send("nothing", time, right, json!({})).await.problem(401), "unauthenticated");
+    assert_eq!(send("web", time, right, json!({"type": "push"})).await.problem(422), "unprocessable");
+    let admin = world.token("user:admin").await;
+    let audit = world.get("/api/v1/audit?actor=webhook:web", &admin).await.ok(200);
+    assert_eq!(audit["items"].as_array().map(Vec::len), Some(2));
 }

@@ -290,6 +290,7 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
             with("/api/v1/applies", body, web)
         }
         "sendEvent" => with("/api/v1/events", json!({"project": "web", "branch": "main"}), web),
+        "receiveHook" => with("/api/v1/hooks/web", json!({}), web),
         "startJob" => {
             let body = json!({"project": "web", "job_image": "busybox:1", "job_command": "true"});
             with("/api/v1/jobs", body, web)
@@ -336,6 +337,8 @@ async fn send(fixture: &Fixture, operation: &Operation, asker: &Asker) -> u16 {
 /// What is expected of a cell.
 fn expected(table: &BTreeMap<String, String>, operation: &Operation, place: Place, may: May) -> u16 {
     match operation.access {
+        // It is signed, which has a test of its own; nobody's token opens it.
+        Access::Public if operation.id == "receiveHook" => 401,
         Access::Public => operation.answer.0,
         _ if may == May::Unknown => 401,
         Access::Known => operation.answer.0,

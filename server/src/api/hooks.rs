@@ -1,0 +1,129 @@
+//! Signed webhooks: events of systems that have no token and share a secret with a project.
+
+mod signature;
+
+use axum::Json as Answer;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use reactorcide_engine::address::Address;
+use reactorcide_engine::config::{EventType, Kind, SecretSource, Spec};
+use reactorcide_engine::protocol::spec::Sensitive;
+use reactorcide_engine::reference::secret_name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::context::{Path, RequestId};
+use super::events::{Delivered, Sender, deliver, event_of};
+use super::{Api, Problem, Route};
+use crate::applied::Current;
+use crate::conductor::now;
+
+#[cfg(test)]
+pub use signature::sign;
+
+/// The route of signed webhooks.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/api/v1/hooks/{project}", receive)
+            .named(
+                "receiveHook",
+                "runs",
+                "Takes an event that is signed with the project's secret: X-Reactorcide-Timestamp and X-Reactorcide-Signature",
+            )
+            .body::<HookEvent>()
+            .answers::<Delivered>(202)
+            .problems(&[401]),
+    ]
+}
+
+/// An event that is signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HookEvent {
+    /// The branch that it says it is about. It is a claim of who sends it: it makes no code trusted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub branch: String,
+    /// The tag that it says it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub tag: String,
+    /// The commit that it says it is about: a whole id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{40}([0-9a-f]{24})?$"))]
+    pub sha: Option<String>,
+    /// The files that it says were changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10_000))]
+    pub changed_files: Vec<String>,
+    /// Makes it one event however often it comes. Default: what was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[!-~]{1,128}$"))]
+    pub delivery_id: Option<String>,
+}
+
+async fn receive(
+    State(api): State<Api>,
+    Path(project): Path<String>,
+    request: axum::Extension<RequestId>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Answer<Delivered>), Problem> {
+    let current = api.applied.current().await?;
+    let checked = match secret_of(&current, &project) {
+        Ok(secret) => signature::check(&headers, &body, secret.expose().as_bytes(), now() / 1000),
+        Err(why) => Err(why),
+    };
+    if let Err(why) = checked {
+        // Who does not know the secret learns nothing.
+        tracing::warn!(request.id = request.0.0, project, why, "a webhook was refused");
+        return Err(Problem::unauthenticated("the webhook is not signed as it must be")
+            .hint("docs/events.md says how to sign; the server's log says what was wrong"));
+    }
+    let said: HookEvent =
+        serde_json::from_slice(&body).map_err(|error| Problem::unprocessable(error.to_string()))?;
+    let delivery = match &said.delivery_id {
+        Some(id) => format!("id {id}"),
+        None => format!("body {}", signed(&headers, &body)),
+    };
+    let HookEvent { branch, tag, sha, changed_files, delivery_id } = said;
+    let event = event_of(EventType::Webhook, branch, tag, sha, changed_files, delivery_id.as_deref())?;
+    let sender = Sender { api: &api, actor: format!("webhook:{project}"), request: request.0.0 };
+    let key = format!("hooks {project} {delivery}");
+    let delivered = deliver(&sender, &current, &project, &event, Some(&key)).await?;
+    Ok((StatusCode::ACCEPTED, Answer(delivered)))
+}
+
+/// What was signed, in short.
+fn signed(headers: &HeaderMap, body: &[u8]) -> String {
+    let time = headers.get(signature::TIMESTAMP).map(|value| value.as_bytes()).unwrap_or_default();
+    let digest = Sha256::new().chain_update(time).chain_update(b".").chain_update(body).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The secret that a project signs with, or why there is none.
+fn secret_of(current: &Current, project: &str) -> Result<Sensitive, &'static str> {
+    let spec = |address: &Address| current.catalog.get(address).map(|resource| &resource.spec);
+    let Some(Spec::Project(found)) = spec(&Address::new(Kind::Project, None, project)) else {
+        return Err("there is no such project");
+    };
+    let webhook = found.webhook.as_ref().ok_or("the project has no webhook")?;
+    let name = secret_name(&webhook.secret);
+    let own = spec(&Address::new(Kind::Secret, Some(project), name));
+    let Some(Spec::Secret(secret)) = own.or_else(|| spec(&Address::new(Kind::Secret, None, name))) else {
+        return Err("the secret is not applied");
+    };
+    let value = match (secret.source, &secret.location) {
+        (SecretSource::Env, Some(variable)) => {
+            std::env::var(variable).map_err(|_| "the secret's variable is not set")?
+        }
+        (SecretSource::File, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|_| "the secret's file cannot be read")?;
+            text.trim_end_matches(['\n', '\r']).to_owned()
+        }
+        _ => return Err("the secret comes from neither a variable nor a file of this machine"),
+    };
+    if value.len() < signature::LEAST { Err("the secret is too short") } else { Ok(Sensitive::new(value)) }
+}
