@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -197,15 +197,38 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let body = axum::Json::<T>::from_request(request, api).await;
-        body.map(|body| Self(body.0)).map_err(|error: JsonRejection| {
-            let code = if error.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                "unsupported_media_type"
-            } else {
-                "invalid_request"
-            };
-            Problem::new(error.status(), code, error.body_text())
-        })
+        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be JSON, and say so: `Content-Type: application/json`",
+            ));
+        }
+        let bytes = body(request, api).await?;
+        read(&bytes).map(Self)
+    }
+}
+
+async fn body(request: Request, api: &Api) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, api)
+        .await
+        .map_err(|error| Problem::new(error.status(), "invalid_request", error.body_text()))
+}
+
+/// Reads an object. A list is no short form of one, though serde would take it for one.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = serde_json::from_slice(bytes);
+    let refused = |error: serde_json::Error| {
+        let detail = format!("the body cannot be read: {error}");
+        if error.is_data() { Problem::unprocessable(detail) } else { Problem::invalid(detail) }
+    };
+    let value: T = value.map_err(refused)?;
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+        Ok(value)
+    } else {
+        Err(Problem::unprocessable("the body must be an object"))
     }
 }
 
@@ -216,12 +239,10 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for MaybeJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, api)
-            .await
-            .map_err(|error| Problem::new(error.status(), "invalid_request", error.body_text()))?;
+        let bytes = body(request, api).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::invalid(error.to_string()))
+        read(&bytes).map(Self)
     }
 }

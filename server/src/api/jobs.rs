@@ -115,7 +115,7 @@ pub struct ReadLog {
     #[serde(default)]
     pub offset: u64,
     /// At most so many bytes of frames.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 16_777_216))]
     pub limit: Option<u64>,
 }
 
@@ -140,7 +140,11 @@ async fn log(
         let from = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
         return Ok(follow_log(context.api, key, from.unwrap_or(query.offset)));
     }
-    let limit = query.limit.unwrap_or(MOST).min(MOST);
+    let limit = match query.limit {
+        None => MOST,
+        Some(limit @ 1..=MOST) => limit,
+        Some(_) => return Err(Problem::invalid(format!("limit is from 1 to {MOST} bytes"))),
+    };
     let bytes = read(&context, &key, query.offset, limit).await?;
     let next = query.offset + bytes.len() as u64;
     let is_raw = accepts.contains("application/x-ndjson");

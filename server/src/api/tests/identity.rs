@@ -248,3 +248,22 @@ async fn what_was_done_and_what_was_denied_is_in_the_log() {
     assert_eq!(world.get(&wrong, &admin).await.ok(200)["intact"], false);
     world.get("/api/v1/audit/verify?kept=x", &admin).await.problem(400);
 }
+
+#[tokio::test]
+async fn a_body_is_an_object_and_says_that_it_is_json() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    for (body, status) in
+        [("[\"ada\"]", 422), ("{", 400), ("null", 422), ("{\"username\": 1}", 422), ("", 400)]
+    {
+        let request = |media_type: &'static str| {
+            axum::http::Request::post("/api/v1/users")
+                .header("authorization", format!("Bearer {admin}"))
+                .header("content-type", media_type)
+                .body(axum::body::Body::from(body))
+                .expect("a request")
+        };
+        world.send(request("application/json; charset=utf-8")).await.problem(status);
+        assert_eq!(world.send(request("text/plain")).await.problem(415), "unsupported_media_type");
+    }
+}
