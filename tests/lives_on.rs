@@ -1,4 +1,5 @@
 //! Jobs that live on while everything around them is killed: the worker, the server, the container engine.
+#![allow(clippy::unwrap_used)]
 
 mod engine;
 mod service;

@@ -3,7 +3,10 @@
 //!
 //! `./dev bench standby`; `REACTORCIDE_ROUNDS=n` for more rounds.
 
+#![allow(clippy::print_stdout, reason = "it prints what it measured")]
+
 #[path = "../../tests/standby/desk.rs"]
+#[allow(dead_code, reason = "its tests use the rest")]
 mod desk;
 
 use std::io::Read;
