@@ -163,7 +163,8 @@ impl Link {
     pub fn say(&mut self, said: &ToRunner) {
         let Some(connection) = &mut self.connection else { return };
         connection.output.extend_from_slice(&said.line());
-        if connection.flush().is_err() || connection.output.len() > MAX_WAITING {
+        connection.flush();
+        if connection.output.len() > MAX_WAITING {
             self.connection = None;
         }
     }
@@ -231,7 +232,7 @@ async fn work(connection: &mut Option<Connection>) -> io::Result<()> {
     let interest = if writes { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
     let ready = connection.stream.ready(interest).await?;
     if ready.is_writable() {
-        connection.flush()?;
+        connection.flush();
     }
     if ready.is_readable() {
         connection.input.reserve(READ);
@@ -259,16 +260,15 @@ impl Connection {
         Ok(Some(lines))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what can be. Who does not read any more may have said something before it went: that is still read.
+    fn flush(&mut self) {
         while !self.output.is_empty() {
             match self.stream.try_write(&self.output) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => drop(self.output.split_to(written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Ok(written) if written > 0 => drop(self.output.split_to(written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => self.output.clear(),
             }
         }
-        Ok(())
     }
 }
 
