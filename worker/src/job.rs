@@ -20,6 +20,7 @@ use reactorcide_engine::provider::{
     Attachment, ContainerId, ContainerSpec, ContainerSummary, Exit, Provider, ProviderError,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -59,8 +60,10 @@ pub fn workspace_of(worker: &Worker, lease: &LeaseId) -> PathBuf {
     let settings = &worker.settings;
     let clean = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '.' };
     let node: String = lease.node.chars().map(clean).collect();
-    // The token keeps apart what looks the same.
-    let name = format!("{node}-{}-{}", lease.attempt, lease.token);
+    // Jobs of two runs may have the same name, and the same token where they were leased together.
+    let digest = Sha256::digest(format!("{}\n{}\n{}", lease.run, lease.node, lease.token));
+    let mark: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{node}-{}-{mark}", lease.attempt);
     OwnerLock::workspaces(&settings.directory, &settings.owner).join(name)
 }
 
