@@ -156,9 +156,11 @@ pub fn container_name(assignment: &Assignment, owner: &Owner) -> String {
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '.' }).collect()
     };
-    // Different names may look the same when cleaned; the sum of their bytes keeps them apart.
-    let sum = assignment.node.bytes().fold(5381_u32, |sum, byte| sum.wrapping_mul(33) ^ u32::from(byte));
-    format!("{}-{}-{sum:08x}-{}", clean(&owner.0), clean(&assignment.node), assignment.attempt)
+    // Different names may look the same when cleaned, and a worker has jobs of many runs: the sum of all bytes keeps them
+    // apart.
+    let all = assignment.run.bytes().chain([0]).chain(assignment.node.bytes());
+    let sum = all.fold(5381_u64, |sum, byte| sum.wrapping_mul(33) ^ u64::from(byte));
+    format!("{}-{}-{sum:016x}-{}", clean(&owner.0), clean(&assignment.node), assignment.attempt)
 }
 
 #[cfg(test)]
