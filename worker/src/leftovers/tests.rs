@@ -213,6 +213,17 @@ impl Machine {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// The record of the one lease, once it says that the job has begun, which is a little later than the spec.
+    fn begun(&self) -> String {
+        let directory = self.directory.path().join("workspaces/w");
+        let record = || {
+            let name = self.files().into_iter().find(|name| name.ends_with(".lease"))?;
+            std::fs::read_to_string(directory.join(name)).ok().filter(|text| text.contains("at_ms"))
+        };
+        self.until("the beginning", |_| record().is_some());
+        record().expect("it is there")
+    }
+
     fn container(&self) -> Option<String> {
         self.fake.running().into_iter().next()
     }
@@ -486,10 +497,7 @@ fn a_container_without_a_lease_is_removed_and_a_lease_without_a_container_is_los
     machine.submit(job());
     let process = machine.start();
     let runner = machine.runner();
-    // What shows that it has begun is written a little later than the spec.
-    let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
-    machine
-        .until("the beginning", |_| std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms")));
+    machine.begun();
     process.kill();
     machine.fake.vanish(&runner.name);
     let process = machine.start();
@@ -541,11 +549,7 @@ fn an_image_that_runs_untouched_is_gone_on_with_and_shows_no_secret() {
         let process = machine.start();
         machine.until("it runs", |machine| machine.container().is_some());
         let name = machine.container().expect("it runs");
-        let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
-        machine.until("the beginning", |_| {
-            std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms"))
-        });
-        assert!(!std::fs::read_to_string(&lease).expect("the file").contains("S3CRET"));
+        assert!(!machine.begun().contains("S3CRET"));
         machine.fake.print(&name, "first S3CRET-OF-OLD\n");
         machine.until("the log", |machine| machine.desk.printed().0.contains("first"));
         process.kill();
@@ -575,9 +579,7 @@ fn a_timeout_goes_on_from_where_it_was() {
     let process = machine.start();
     machine.until("it runs", |machine| machine.container().is_some());
     let began = Instant::now();
-    let lease = machine.directory.path().join("workspaces/w/job-1-t.lease");
-    machine
-        .until("the beginning", |_| std::fs::read_to_string(&lease).is_ok_and(|text| text.contains("at_ms")));
+    machine.begun();
     let mut process = process;
     for _ in 0..4 {
         std::thread::park_timeout(Duration::from_millis(500));
