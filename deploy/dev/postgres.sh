@@ -59,13 +59,14 @@ start_postgres() {
         rm -f "$data/postmaster.pid"
     fi
     say "starting the PostgreSQL of the tests (log: $data.log)"
+    # One that puts itself right after it was killed may take longer than is waited for, and goes on meanwhile.
     local attempt
-    for attempt in {1..20}; do
-        if (cd / && as_postgres "$postgres_programs/pg_ctl" start --pgdata "$data" --log "$data.log" --wait --timeout 60 --silent \
+    for attempt in {1..60}; do
+        if postgres_answers || (cd / && as_postgres "$postgres_programs/pg_ctl" start --pgdata "$data" --log "$data.log" --wait --timeout 60 --silent \
             --options "-k $postgres_sockets -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=200" >/dev/null 2>&1); then
             return
         fi
-        [ "$attempt" -eq 20 ] || sleep 1
+        [ "$attempt" -eq 60 ] || sleep 2
     done
     die "the PostgreSQL of the tests does not start; its log: $data.log"
 }

@@ -23,10 +23,28 @@ pub enum FormatError {
     /// It would mean something else afterwards.
     #[error("it could not be formatted without changing what it means")]
     Meaning,
+    /// Each time it would look different.
+    #[error("its look does not settle; it is left as it is")]
+    Unsettled,
 }
 
-/// The text in its usual look.
+/// How often a text is formatted until its look stays.
+const PASSES: usize = 4;
+
+/// The text in its usual look, which stays if it is formatted again.
 pub fn format(text: &str) -> Result<String, FormatError> {
+    let mut formatted = pass(text)?;
+    for _ in 1..PASSES {
+        let again = pass(&formatted)?;
+        if again == formatted {
+            return Ok(formatted);
+        }
+        formatted = again;
+    }
+    Err(FormatError::Unsettled)
+}
+
+fn pass(text: &str) -> Result<String, FormatError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let marks = Marks::of(&text)?;
     let mut writer = Writer::default();

@@ -63,6 +63,9 @@ pub trait Queue: Send + Sync {
         expires_at: Millis,
     ) -> Result<Vec<Renewed>, StoreError>;
 
+    /// Whether a lease stands. Keeps nothing.
+    async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError>;
+
     /// Leases that nobody has kept, and attempts that take too long. Time in which nobody called this or
     /// [`Queue::claim`], as while no server was there or a clock was moved, counts for nobody: leases are moved by it,
     /// give or take a second.
@@ -189,8 +192,10 @@ pub struct Loaded {
 /// Which runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// The run of this id, or those whose id ends in this.
+    /// The run of this id.
     pub id: Option<String>,
+    /// Those whose id ends in this.
+    pub id_end: Option<String>,
     /// Those of a project.
     pub project: Option<String>,
     /// Those of a pipeline, by its address.
@@ -206,6 +211,11 @@ pub struct RunFilter {
 }
 
 impl RunFilter {
+    /// The one of this id.
+    pub fn of(id: &str) -> Self {
+        Self { id: Some(id.to_owned()), limit: 1, ..Self::default() }
+    }
+
     /// The newest ones.
     pub fn newest(limit: u32) -> Self {
         Self { limit, ..Self::default() }
@@ -214,7 +224,8 @@ impl RunFilter {
     /// Whether a run is one of them.
     pub fn matches(&self, run: &RunRecord) -> bool {
         let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        self.id.as_ref().is_none_or(|id| run.id.ends_with(id.as_str()))
+        is(&self.id, &run.id)
+            && self.id_end.as_ref().is_none_or(|end| run.id.ends_with(end.as_str()))
             && is(&self.project, run.project.as_deref().unwrap_or_default())
             && is(&self.pipeline, &run.pipeline)
             && is(&self.event, &run.event)

@@ -45,6 +45,8 @@ pub struct Notice {
     pub stops: bool,
     /// It has ended.
     pub ended: bool,
+    /// Something of it wants a place in a group, which may be another one's.
+    pub crowds: bool,
 }
 
 /// A run to be started.
@@ -162,7 +164,7 @@ impl Conductor {
     /// Says that others, elsewhere, may have decided something on any run.
     pub fn wake(&self) {
         self.queued.notify_waiters();
-        let _ = self.notices.send(Notice { run: Arc::from(""), stops: true, ended: true });
+        let _ = self.notices.send(Notice { run: Arc::from(""), stops: true, ended: true, crowds: true });
     }
 
     async fn send(&self, input: Input) -> Result<(), ConductError> {

@@ -156,8 +156,7 @@ impl Desk {
 
     /// Refuses whoever has no lease, or has it no more.
     async fn check(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
-        let renewed = self.conductor.queue.renew(std::slice::from_ref(lease), now(), 0).await;
-        let stands = renewed.map_err(unavailable)?.first().is_some_and(|renewed| renewed.stands);
+        let stands = self.conductor.queue.stands(lease).await.map_err(unavailable)?;
         if stands { Ok(()) } else { Err(lease.stale()) }
     }
 

@@ -9,10 +9,11 @@ use reactorcide_engine::queue::Overdue;
 use reactorcide_engine::runs::EntryFilter;
 use reactorcide_engine::scheduler::{AttemptResult, Event};
 use reactorcide_engine::store::StoreError;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep_until};
 
-use crate::conductor::{ConductError, Conductor, now};
+use crate::conductor::{ConductError, Conductor, Notice, now};
 
 /// How often leases are looked after, while there are any.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -23,14 +24,28 @@ const BATCH: u32 = 1000;
 pub async fn reap(conductor: Conductor) {
     let mut notices = conductor.notices();
     let mut next = Some(Instant::now());
+    let mut crowded = true;
     loop {
         tokio::select! {
-            notice = notices.recv() => if matches!(notice, Err(RecvError::Closed)) { return },
+            notice = notices.recv() => match crowds(notice) {
+                Some(crowds) => crowded |= crowds,
+                None => return,
+            },
             () = due(next) => {}
         }
+        // However many decisions there were meanwhile, one look is enough.
+        while let Some(crowds) = more(&mut notices) {
+            crowded |= crowds;
+        }
         // Whoever waits is told at once; leases are looked after now and then.
-        if let Err(error) = supersede(&conductor).await {
-            tracing::warn!(%error, "attempts whose place is taken could not be looked for");
+        if crowded {
+            match supersede(&conductor).await {
+                Ok(more) => crowded = more,
+                Err(error) => {
+                    tracing::warn!(%error, "attempts whose place is taken could not be looked for");
+                    next = Some(Instant::now() + INTERVAL);
+                }
+            }
         }
         if next.is_none_or(|next| next <= Instant::now()) {
             next = match look(&conductor).await {
@@ -42,6 +57,24 @@ pub async fn reap(conductor: Conductor) {
                 }
             };
         }
+    }
+}
+
+/// Whether something wants a place that may be another one's. Nothing once there is nobody to say so.
+fn crowds(notice: Result<Notice, RecvError>) -> Option<bool> {
+    match notice {
+        Ok(notice) => Some(notice.crowds),
+        Err(RecvError::Lagged(_)) => Some(true),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+/// The same of a notice that is there already.
+fn more(notices: &mut broadcast::Receiver<Notice>) -> Option<bool> {
+    match notices.try_recv() {
+        Ok(notice) => Some(notice.crowds),
+        Err(TryRecvError::Lagged(_)) => Some(true),
+        Err(TryRecvError::Empty | TryRecvError::Closed) => None,
     }
 }
 
@@ -86,13 +119,16 @@ async fn end(conductor: &Conductor, overdue: Overdue) {
     }
 }
 
-async fn supersede(conductor: &Conductor) -> Result<(), StoreError> {
-    for superseded in conductor.queue.superseded(BATCH).await? {
+/// Stops attempts whose place another one takes. Whether there are more of them.
+async fn supersede(conductor: &Conductor) -> Result<bool, StoreError> {
+    let found = conductor.queue.superseded(BATCH).await?;
+    let more = found.len() >= BATCH as usize;
+    for superseded in found {
         let reason = format!("{} takes its place", superseded.by);
         let event = Event::Stop { node: superseded.node.clone(), reason, force: false };
         if let Err(error) = conductor.tell(&superseded.run, event).await {
             tracing::warn!(run.id = superseded.run, job.name = superseded.node, %error, "an attempt could not be stopped");
         }
     }
-    Ok(())
+    Ok(more)
 }

@@ -119,6 +119,16 @@ macro_rules! queue_on {
                 Ok(leases.iter().map(renewed).collect())
             }
 
+            async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError> {
+                let select = sqlx::query(
+                    "select 1 from queue
+                     where run = $1 and node = $2 and attempt = $3 and token = $4 and status = 'leased'",
+                );
+                let select = select.bind(&lease.run).bind(&lease.node).bind(i64::from(lease.attempt)).bind(&lease.token);
+                let row = select.fetch_optional(&self.database.pool).await.map_err(self.failed("read"))?;
+                Ok(row.is_some())
+            }
+
             async fn overdue(&self, now: Millis, limit: u32) -> Result<Vec<Overdue>, StoreError> {
                 let failed = self.failed("read");
                 let mut connection = self.database.pool.acquire().await.map_err(&failed)?;

@@ -258,12 +258,13 @@ macro_rules! runs_on {
                 let mut select = QueryBuilder::<$Sql>::new(
                     "select id, pipeline, project, event, actor, retry_of, holder, started_at, ended_at, status from runs where 1 = 1",
                 );
-                if let Some(id) = &filter.id {
-                    let length = i64::try_from(id.chars().count()).unwrap_or(i64::MAX);
+                if let Some(end) = &filter.id_end {
+                    let length = i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
                     select.push(" and length(id) >= ").push_bind(length).push(" and substr(id, length(id) + 1 - cast(").push_bind(length);
-                    select.push(" as integer)) = ").push_bind(id);
+                    select.push(" as integer)) = ").push_bind(end);
                 }
                 let equal = [
+                    (" and id = ", filter.id.as_deref()),
                     (" and coalesce(project, '') = ", filter.project.as_deref()),
                     (" and pipeline = ", filter.pipeline.as_deref()),
                     (" and status = ", filter.status.map(RunStatus::as_str)),

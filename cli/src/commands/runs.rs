@@ -55,7 +55,7 @@ pub fn runs(arguments: &RunsArgs, settings: &Settings) -> Result<Exit, Failure> 
                 list(&records, arguments.json)
             }
             Some(id) => {
-                let named = RunFilter { id: Some(id.clone()), ..RunFilter::newest(100) };
+                let named = RunFilter { id_end: Some(id.clone()), ..RunFilter::newest(100) };
                 let records = runs.runs(&named).await.map_err(applied::store_failure)?;
                 let run = find(&records, id)?;
                 let mut from = 0;

@@ -1,3 +1,5 @@
+//! What any change to an audit log looks like to whoever verifies it.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -75,6 +75,15 @@ fn everything_that_we_have_is_formatted_to_the_same_meaning_and_once() {
     assert!(count > 60, "{count}");
 }
 
+#[test]
+fn a_look_that_is_given_stays() {
+    for text in ["|\n---\n#x\na: |\n", "|\n x\n#y\n---\n#z\n"] {
+        if let Ok(formatted) = format(text) {
+            assert_eq!(format(&formatted).as_ref(), Ok(&formatted), "{text:?}");
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_it_fail(text in "([a-c]: |- |\\|\n|  |\n|#x|[\\[\\]{},]|'|\"|x|: |---\n){0,40}") {

@@ -181,8 +181,10 @@ pub async fn what_is_accepted_is_read_back(store: &dyn Both) {
     let before = Some((T + 1, "r3".to_owned()));
     assert_eq!(ids(RunFilter { before, ..RunFilter::newest(10) }).await, ["r2", "r1"]);
     assert_eq!(ids(RunFilter { project: Some("web".into()), ..RunFilter::newest(10) }).await, ["r2", "r1"]);
-    assert_eq!(ids(RunFilter { id: Some("2".into()), ..RunFilter::newest(10) }).await, ["r2"]);
-    assert_eq!(ids(RunFilter { id: Some("%".into()), ..RunFilter::newest(10) }).await, [""; 0]);
+    assert_eq!(ids(RunFilter { id_end: Some("2".into()), ..RunFilter::newest(10) }).await, ["r2"]);
+    assert_eq!(ids(RunFilter { id_end: Some("%".into()), ..RunFilter::newest(10) }).await, [""; 0]);
+    assert_eq!(ids(RunFilter::of("r2")).await, ["r2"]);
+    assert_eq!(ids(RunFilter::of("2")).await, [""; 0]);
     assert_eq!(ids(RunFilter { event: Some("tag".into()), ..RunFilter::newest(10) }).await, [""; 0]);
     let pipeline = Some("Pipeline/api/ci".to_owned());
     assert_eq!(ids(RunFilter { pipeline, ..RunFilter::newest(10) }).await, ["r3"]);
@@ -261,6 +263,8 @@ pub async fn a_lease_is_kept_or_lost(store: &dyn Both) {
         renewed.iter().map(|one| (one.stands, one.stop)).collect::<Vec<_>>(),
         [(true, Urgency::None), (false, Urgency::AtOnce)]
     );
+    assert!(store.stands(&first[0]).await.expect("an answer"));
+    assert!(!store.stands(&ghost).await.expect("an answer"));
     assert_eq!(store.overdue(T + TTL, 10).await.expect("an answer"), []);
     let overdue = store.overdue(T + TTL + 1, 10).await.expect("an answer");
     let lost: Vec<_> = overdue.iter().map(|one| (one.lease.node.as_str(), one.worker.as_str())).collect();
@@ -278,6 +282,7 @@ pub async fn a_lease_is_kept_or_lost(store: &dyn Both) {
     assert!(matches!(say(store, &mut late, finished(&lost, None), now).await, Outcome::Stale(_)));
     let renewed = store.renew(std::slice::from_ref(&lost), now, now + TTL).await.expect("an answer");
     assert!(!renewed[0].stands);
+    assert!(!store.stands(&lost).await.expect("an answer"));
     assert_eq!(statuses(store).await, ["r1 a/1 leased", "r1 b/2 ready", "r1 c/1 leased"]);
     // Its delay is not over yet.
     assert_eq!(claim(store, &worker("w3"), 2, now).await, []);
@@ -436,7 +441,7 @@ pub async fn what_a_worker_has_is_not_over_before_it_says_so(store: &dyn Both) {
     assert_eq!(outcome, Outcome::Done);
     assert_eq!(statuses(store).await, ["r2 a/1 ready"]);
     let run =
-        one(store.runs(&RunFilter { id: Some("r1".into()), ..RunFilter::newest(1) }).await.expect("runs"));
+        one(store.runs(&RunFilter::of("r1")).await.expect("runs"));
     assert_eq!((run.status, run.ended_at), (RunStatus::Cancelled, Some(T + 3)));
 }
 

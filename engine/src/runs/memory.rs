@@ -379,6 +379,10 @@ impl Queue for MemoryRuns {
         Ok(leases.iter().map(&mut renew).collect())
     }
 
+    async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError> {
+        Ok(self.state().stands(lease))
+    }
+
     async fn overdue(&self, now: Millis, limit: u32) -> Result<Vec<Overdue>, StoreError> {
         let mut state = self.state();
         state.look(now);

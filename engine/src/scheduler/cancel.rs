@@ -29,7 +29,7 @@ pub(super) fn cancel(state: &mut RunState, work: &mut Work, reason: &str, force:
                 work.commands.push(Command::Stop { node: name, attempt, force });
                 end(state, work, index, NodeStatus::Cancelled, None, reason.to_owned());
             }
-            NodeStatus::Waiting | NodeStatus::Ready if !spared => {
+            NodeStatus::Waiting if !spared => {
                 end(state, work, index, NodeStatus::Cancelled, None, reason.to_owned());
             }
             // What is spared and waits for nothing more starts by the ordinary way.
@@ -60,7 +60,7 @@ pub(super) fn stop(state: &mut RunState, work: &mut Work, name: &str, reason: &s
                 work.commands.push(Command::Stop { node: name, attempt, force });
                 end(state, work, index, NodeStatus::Cancelled, None, reason.to_owned());
             }
-            NodeStatus::Waiting | NodeStatus::Ready => {
+            NodeStatus::Waiting => {
                 end(state, work, index, NodeStatus::Cancelled, None, reason.to_owned());
             }
             _ => {}

@@ -138,9 +138,7 @@ pub struct Transition {
 pub enum NodeStatus {
     /// Its dependencies have not all ended.
     Waiting,
-    /// It may start, and waits for a slot, a time or a retry's delay.
-    Ready,
-    /// In the queue.
+    /// In the queue: it may start, and waits for a place, a time, a retry's delay or a worker.
     Queued,
     /// A worker runs it.
     Running,
@@ -164,7 +162,6 @@ impl NodeStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
-            Self::Ready => "ready",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Succeeded => "succeeded",

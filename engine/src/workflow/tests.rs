@@ -1,3 +1,5 @@
+//! Pipelines on their way to workflows: templates, presets, parameters and mistakes in these.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Settings of a job from every layer and in every old form.
+
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;

@@ -114,7 +114,7 @@ async fn create(
         let detail = json!({"pipeline": run.pipeline, "job": name});
         context.note(Capability::RunsStart.as_str(), &format!("run/{}", run.id), detail).await?;
     } else {
-        let filter = RunFilter { id: Some(started.run), ..RunFilter::newest(1) };
+        let filter = RunFilter::of(&started.run);
         let known = context.api.conductor.runs.runs(&filter).await?.pop();
         run = known.map(Run::from).ok_or_else(|| Problem::not_found("the run is gone"))?;
     }

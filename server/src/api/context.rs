@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use reactorcide_engine::audit::{Draft, Outcome};
 use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::identity::{
-    Caller, Capability, Decision, JobAttempt, Need, Principal, TokenText, decide, identify,
+    Bindings, Caller, Capability, Decision, JobAttempt, Need, Principal, TokenText, decide, identify,
 };
 use reactorcide_engine::queue::EntryStatus;
 use reactorcide_engine::runs::EntryFilter;
@@ -132,9 +132,15 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     let token = TokenText::parse(presented.ok_or_else(unknown)?)
         .map_err(|_| Problem::unauthenticated("what was presented is no token"))?;
     let known = api.identities.token(token.id()).await?;
-    let applied = api.applied.current().await?;
     let now = now();
-    let caller = identify(&token, known.as_ref(), &applied.bindings, now)
+    // Only accounts have roles: what workers and jobs say all the time asks for nothing more.
+    let has_roles = known.as_ref().is_some_and(|known| known.token.principal.is_account());
+    let identified = if has_roles {
+        identify(&token, known.as_ref(), &api.applied.current().await?.bindings, now)
+    } else {
+        identify(&token, known.as_ref(), &Bindings::default(), now)
+    };
+    let caller = identified
         .map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
     if let Principal::Job(attempt) = &caller.principal
         && lease_of(api, attempt).await?.is_none()

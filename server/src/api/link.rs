@@ -153,8 +153,16 @@ fn name(context: &Context) -> Result<String, Problem> {
     }
 }
 
-/// What a worker talks to.
-async fn desk(context: &Context) -> Result<(Worker, Desk), Problem> {
+/// What a worker talks to about leases that it has: these decide what it may say.
+fn desk(context: &Context) -> Result<Desk, Problem> {
+    let claimant = Claimant { worker: name(context)?, labels: BTreeMap::new(), pool: None };
+    let api = &context.api;
+    let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
+    Ok(Desk::new(api.conductor.clone(), audience, claimant, api.terms))
+}
+
+/// What a worker gets leases from, as its labels and its pool allow.
+async fn counter(context: &Context) -> Result<(Worker, Desk), Problem> {
     let name = name(context)?;
     let api = &context.api;
     let worker = api.workers.get(&name).await?;
@@ -207,7 +215,7 @@ fn disabled(name: &str) -> Problem {
 }
 
 async fn claim(context: Context, Json(body): Json<Claiming>) -> Result<Answer<Work>, Problem> {
-    let (worker, desk) = desk(&context).await?;
+    let (worker, desk) = counter(&context).await?;
     context.api.workers.seen(&worker.name, now(), body.health.as_ref()).await?;
     let wait = Duration::from_millis(body.wait_ms).min(LONGEST);
     let mut closing = context.api.closing.clone();
@@ -234,11 +242,13 @@ async fn claim(context: Context, Json(body): Json<Claiming>) -> Result<Answer<Wo
 }
 
 async fn renew(context: Context, Json(body): Json<Renewing>) -> Result<Answer<Vec<Renewed>>, Problem> {
-    let (worker, desk) = desk(&context).await?;
-    if worker.status == WorkerStatus::Disabled {
-        return Err(disabled(&worker.name));
+    let desk = desk(&context)?;
+    let name = name(&context)?;
+    let worker = context.api.workers.get(&name).await?;
+    if worker.is_some_and(|worker| worker.status == WorkerStatus::Disabled) {
+        return Err(disabled(&name));
     }
-    context.api.workers.seen(&worker.name, now(), None).await?;
+    context.api.workers.seen(&name, now(), None).await?;
     let wait = if *context.api.closing.borrow() { 0 } else { body.wait_ms };
     let mut closing = context.api.closing.clone();
     tokio::select! {
@@ -248,7 +258,7 @@ async fn renew(context: Context, Json(body): Json<Renewing>) -> Result<Answer<Ve
 }
 
 async fn report(context: Context, Json(body): Json<Reporting>) -> Result<StatusCode, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     desk.report(&body.lease, body.report).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -258,7 +268,7 @@ async fn log(
     Query(piece): Query<LogPiece>,
     bytes: Bytes,
 ) -> Result<Answer<Logged>, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     let LogPiece { run, node, attempt, token, offset } = piece;
     let lease = LeaseId { run, node, attempt, token };
     let next = desk.log(&lease, offset, bytes.to_vec()).await?;
@@ -266,7 +276,7 @@ async fn log(
 }
 
 async fn ask(context: Context, Json(body): Json<Asking>) -> Result<Answer<Said>, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     Ok(Answer(desk.ask(&body.lease, body.query).await?))
 }
 

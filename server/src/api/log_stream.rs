@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use reactorcide_engine::logs::{LogKey, Progress};
+use reactorcide_engine::runs::RunFilter;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Api, TransitionRow, until_closing};
@@ -70,11 +71,7 @@ async fn news(notices: &mut tokio::sync::broadcast::Receiver<crate::conductor::N
 
 /// Whether a run has nothing more to tell.
 async fn is_over(api: &Api, run: &str) -> bool {
-    let filter = reactorcide_engine::runs::RunFilter {
-        id: Some(run.to_owned()),
-        ..reactorcide_engine::runs::RunFilter::newest(1)
-    };
-    let found = api.conductor.runs.runs(&filter).await.unwrap_or_default();
+    let found = api.conductor.runs.runs(&RunFilter::of(run)).await.unwrap_or_default();
     found.first().is_none_or(|run| run.ended_at.is_some())
 }
 

@@ -252,13 +252,14 @@ async fn list(context: Context, Query(query): Query<ListRuns>) -> Result<Answer<
     context.may(Capability::RunsRead, query.project.as_deref())?;
     let limit = page::limit(query.limit)?;
     let filter = RunFilter {
-        id: query.id,
+        id_end: query.id,
         project: query.project,
         pipeline: query.pipeline,
         status: query.status.map(RunStatus::from),
         event: query.event,
         before: page::decode(query.cursor.as_deref())?,
         limit: limit + 1,
+        ..RunFilter::default()
     };
     let runs = context.api.conductor.runs.runs(&filter).await?;
     let runs: Vec<Run> = runs.into_iter().map(Run::from).collect();
@@ -357,7 +358,7 @@ async fn accept(context: &Context, begun: Start) -> Result<impl IntoResponse + u
         context.note(Capability::RunsStart.as_str(), &format!("run/{}", run.id), detail).await?;
         run
     } else {
-        let filter = RunFilter { id: Some(started.run), ..RunFilter::newest(1) };
+        let filter = RunFilter::of(&started.run);
         let known = context.api.conductor.runs.runs(&filter).await?;
         known.into_iter().next().map(Run::from).ok_or_else(|| Problem::not_found("the run is gone"))?
     };
@@ -387,10 +388,8 @@ pub(super) async fn run_of(
     run: &str,
     capability: Capability,
 ) -> Result<RunRecord, Problem> {
-    let filter = RunFilter { id: Some(run.to_owned()), ..RunFilter::newest(1) };
-    let found = context.api.conductor.runs.runs(&filter).await?;
-    let found = found.into_iter().next().filter(|found| found.id == run);
-    match found {
+    let found = context.api.conductor.runs.runs(&RunFilter::of(run)).await?;
+    match found.into_iter().next() {
         Some(found) => {
             context.may(capability, found.project.as_deref())?;
             Ok(found)

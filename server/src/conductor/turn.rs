@@ -1,6 +1,6 @@
 //! One turn of the loop: everything that was said meanwhile, decided on and written together.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use reactorcide_engine::runs::{Accepted, Commit, Known, Outcome, RunStore, Said};
@@ -21,9 +21,10 @@ pub(super) struct Turns {
     notices: broadcast::Sender<Notice>,
     queued: Arc<Notify>,
     failed: Arc<watch::Sender<Option<Arc<StoreError>>>>,
+    /// Runs that go on.
     known: HashMap<String, Known>,
-    /// Those that are known, the one that nobody asked for the longest first.
-    order: VecDeque<String>,
+    /// The nodes of all that are known.
+    nodes: usize,
 }
 
 /// Something that a run was told, and who waits to hear what came of it.
@@ -39,7 +40,7 @@ impl Turns {
         queued: Arc<Notify>,
         failed: Arc<watch::Sender<Option<Arc<StoreError>>>>,
     ) -> Self {
-        Self { runs, notices, queued, failed, known: HashMap::new(), order: VecDeque::new() }
+        Self { runs, notices, queued, failed, known: HashMap::new(), nodes: 0 }
     }
 
     /// What the database said, for whoever asked and whoever watches.
@@ -112,7 +113,9 @@ impl Turns {
             let mut commits: Vec<Commit> = Vec::with_capacity(told.len());
             for (run, told) in &told {
                 let known = self.known.get_mut(run).expect("it was loaded");
+                let before = known.state.nodes().len();
                 commits.push(known.decide(told.iter().map(|told| told.said.clone()).collect(), now));
+                self.nodes += known.state.nodes().len().saturating_sub(before);
             }
             let outcomes = match self.runs.commit(&commits).await {
                 Ok(outcomes) => outcomes,
@@ -125,6 +128,9 @@ impl Turns {
                             let _ = told.reply.send(Ok(()));
                         }
                         self.tell_others(commit);
+                        if commit.ended.is_some() {
+                            self.forget(&commit.run);
+                        }
                     }
                     Outcome::Moved => self.forget(&commit.run),
                     Outcome::Stale(leases) => {
@@ -197,7 +203,12 @@ impl Turns {
         {
             return look(Err(error));
         }
-        look(Ok(&self.known[run]));
+        let known = &self.known[run];
+        let ended = known.state.status() != RunStatus::Running;
+        look(Ok(known));
+        if ended {
+            self.forget(run);
+        }
     }
 
     fn tell_others(&self, commit: &Commit) {
@@ -208,38 +219,36 @@ impl Turns {
             run: Arc::from(commit.run.as_str()),
             stops: !commit.stop.is_empty() || !commit.over.is_empty(),
             ended: commit.ended.is_some(),
+            crowds: commit.enqueue.iter().any(|entry| entry.slot.is_some()),
         });
     }
 
     fn remember(&mut self, known: Known) {
-        let run = known.record.id.clone();
-        if self.known.insert(run.clone(), known).is_none() {
-            self.order.push_back(run);
+        self.nodes += known.state.nodes().len();
+        if let Some(before) = self.known.insert(known.record.id.clone(), known) {
+            self.nodes -= before.state.nodes().len();
         }
     }
 
     fn forget(&mut self, run: &str) {
-        self.known.remove(run);
-        self.order.retain(|known| known != run);
+        if let Some(known) = self.known.remove(run) {
+            self.nodes -= known.state.nodes().len();
+        }
     }
 
-    /// Runs that have ended, and the oldest where there are too many.
+    /// Any half of them, where there are too many; who asks for one of these reads it again.
     fn forget_some(&mut self) {
-        let mut nodes: usize = self.known.values().map(|known| known.state.nodes().len()).sum();
-        if nodes <= MAX_NODES / 4 {
+        if self.nodes <= MAX_NODES {
             return;
         }
-        let ended = |known: &Known| known.state.status() != RunStatus::Running;
-        let mut order = std::mem::take(&mut self.order);
-        order.retain(|run| {
-            let Some(known) = self.known.get(run) else { return false };
-            let goes = ended(known) || nodes > MAX_NODES;
-            if goes {
-                nodes -= known.state.nodes().len();
-                self.known.remove(run);
+        let (nodes, mut left) = (&mut self.nodes, self.known.len());
+        self.known.retain(|_, known| {
+            let stays = *nodes <= MAX_NODES / 2 || left == 1;
+            if !stays {
+                *nodes -= known.state.nodes().len();
+                left -= 1;
             }
-            !goes
+            stays
         });
-        self.order = order;
     }
 }

@@ -184,9 +184,14 @@ impl Machine {
     }
 
     fn submit(&self, job: Value) {
-        let id = LeaseId { run: "r".into(), node: "job".into(), attempt: 1, token: "t".into() };
+        self.submit_of("r", job);
+    }
+
+    fn submit_of(&self, run: &str, job: Value) {
+        let id = LeaseId { run: run.into(), node: "job".into(), attempt: 1, token: "t".into() };
         let mut assignment = assignment(job);
         assignment.node = "job".into();
+        assignment.run = run.into();
         self.desk.leases.lock().unwrap().push_back(Lease { id, assignment, stop_after: STOP_AFTER });
     }
 
@@ -570,6 +575,26 @@ fn an_image_that_runs_untouched_is_gone_on_with_and_shows_no_secret() {
         assert_eq!(gaps.len(), if changed { 2 } else { 1 }, "{gaps:?}");
         process.kill();
     }
+}
+
+#[test]
+fn jobs_of_two_runs_that_were_leased_together_have_nothing_in_common() {
+    let machine = Machine::new();
+    let job = json!({"image": "i", "runner": "none"});
+    machine.submit_of("one", job.clone());
+    machine.submit_of("two", job);
+    let process = machine.start();
+    machine.until("both run", |machine| machine.fake.running().len() == 2);
+    let workspace = |name: &String| machine.fake.spec_of(name).expect("it runs").mounts[0].source.clone();
+    let workspaces: Vec<_> = machine.fake.running().iter().map(workspace).collect();
+    assert_ne!(workspaces[0], workspaces[1]);
+    for name in machine.fake.running() {
+        machine.fake.exit(&name, Exit { code: 0, oom: false });
+    }
+    machine.until("two ends", |machine| machine.desk.finished.lock().unwrap().len() == 2);
+    assert!(machine.desk.finished.lock().unwrap().iter().all(|result| result.failure.is_none()));
+    machine.until("nothing left", |machine| machine.fake.names().is_empty() && machine.files().is_empty());
+    process.kill();
 }
 
 #[test]

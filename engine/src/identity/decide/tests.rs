@@ -1,3 +1,5 @@
+//! Who is let in, and what they may do there: every combination against what is documented.
+
 use super::super::*;
 use super::*;
 use crate::config::{Catalog, Metadata, Resource, RoleBindingSpec, Spec};

@@ -1,3 +1,5 @@
+//! Tokens as text, as hashes, in time, and in their scopes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Archives, good and hostile ones.
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;

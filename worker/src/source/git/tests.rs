@@ -1,3 +1,5 @@
+//! Checkouts from repositories that are made here, good and hostile ones.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
