@@ -81,6 +81,12 @@ impl Project {
         self
     }
 
+    /// The same with its state there.
+    pub fn with_state(mut self, url: &str) -> Self {
+        self.state = Some(url.to_owned());
+        self
+    }
+
     /// The same with its state named, so that other configurations can be planned against it too.
     pub fn with_named_state(mut self) -> Self {
         let file = self.path().join(".reactorcide-state/state.db");
@@ -181,9 +187,27 @@ pub fn signal(child: &Child, name: &str) {
     assert!(status.success());
 }
 
+/// The ids of the processes that a process has started.
+pub fn children_of(parent: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let is_child = |pid: &String| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: the state, then the parent.
+        let parent_of =
+            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parent_of == Some(parent)
+    };
+    tasks.map(|task| task.file_name().to_string_lossy().into_owned()).filter(is_child).collect()
+}
+
 /// Looks again and again until it holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(Duration::from_secs(60), what, holds);
+}
+
+/// The same for what takes its time.
+pub fn within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
         assert!(Instant::now() < deadline, "never came true: {what}");
         std::thread::park_timeout(Duration::from_millis(50));

@@ -3,4 +3,5 @@
 mod faults;
 mod harness;
 mod many;
+mod postgres;
 mod session;

@@ -19,6 +19,9 @@ needed=(
     busybox:busybox-static
     docker-registry:docker-registry
     strace:strace
+    ip:iproute2
+    iptables:iptables
+    /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1:libfaketime
     sqlite3:sqlite3
     /usr/lib/postgresql:postgresql
     /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev

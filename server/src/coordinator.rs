@@ -44,12 +44,40 @@ pub trait Audience: Send + Sync {
     async fn finished(&self, lease: &LeaseId);
 }
 
+/// What tokens leases get, by which whoever has one shows that it was given to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tokens {
+    /// New ones each time.
+    Random,
+    /// New ones that begin with this.
+    Marked(String),
+    /// What the worker has made up for this claim; again, if it heard nothing of it the first time.
+    Given {
+        /// The token.
+        token: String,
+        /// Whether something may have been given already.
+        again: bool,
+    },
+}
+
+impl Tokens {
+    fn next(&self) -> String {
+        let random = || uuid::Uuid::new_v4().simple().to_string();
+        match self {
+            Self::Random => random(),
+            Self::Marked(mark) => mark.clone() + &random(),
+            Self::Given { token, .. } => token.clone(),
+        }
+    }
+}
+
 /// The coordinator of one worker.
 pub struct Desk {
     conductor: Conductor,
     audience: Arc<dyn Audience>,
     claimant: Claimant,
     terms: Terms,
+    tokens: Tokens,
     mode: watch::Sender<Mode>,
     /// Where people say whether this worker takes jobs, if they can.
     directed: Option<Arc<dyn WorkerStore>>,
@@ -65,7 +93,14 @@ enum Mode {
 impl Desk {
     /// For a worker.
     pub fn new(conductor: Conductor, audience: Arc<dyn Audience>, claimant: Claimant, terms: Terms) -> Self {
-        Self { conductor, audience, claimant, terms, mode: watch::Sender::new(Mode::Open), directed: None }
+        let mode = watch::Sender::new(Mode::Open);
+        Self { conductor, audience, claimant, terms, tokens: Tokens::Random, mode, directed: None }
+    }
+
+    /// The same whose leases have other tokens.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
     }
 
     /// The same for a worker that people may drain and disable.
@@ -111,16 +146,30 @@ impl Desk {
             max,
             now,
             expires_at: now.saturating_add(millis(self.terms.lost_after)),
-            token: uuid::Uuid::new_v4().simple().to_string(),
+            token: self.tokens.next(),
         };
         let claimed = self.conductor.queue.claim(&claim).await.map_err(unavailable)?;
-        let mut leases = Vec::with_capacity(claimed.len());
-        for claimed in claimed {
-            if let Some(assignment) = self.assignment(&claimed.lease).await? {
-                leases.push(Lease { id: claimed.lease, assignment, stop_after: self.terms.stop_after });
+        self.assigned(claimed.into_iter().map(|claimed| claimed.lease)).await
+    }
+
+    /// What was taken already by whoever asks again, since it was not heard what came of it.
+    async fn taken(&self) -> Result<Vec<Lease>, CoordinatorError> {
+        let Tokens::Given { token, again: true } = &self.tokens else { return Ok(Vec::new()) };
+        let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
+        self.assigned(leases.into_iter().filter(|lease| lease.token == *token)).await
+    }
+
+    async fn assigned(
+        &self,
+        leases: impl Iterator<Item = LeaseId> + Send,
+    ) -> Result<Vec<Lease>, CoordinatorError> {
+        let mut assigned = Vec::new();
+        for id in leases {
+            if let Some(assignment) = self.assignment(&id).await? {
+                assigned.push(Lease { id, assignment, stop_after: self.terms.stop_after });
             }
         }
-        Ok(leases)
+        Ok(assigned)
     }
 
     /// What runs under a lease. Nothing where the run wants it no more; then the lease is over as well.
@@ -172,6 +221,10 @@ impl Desk {
 impl Coordinator for Desk {
     async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError> {
         let deadline = Instant::now() + wait;
+        let taken = self.taken().await?;
+        if !taken.is_empty() {
+            return Ok(Work::Leases(taken));
+        }
         let queued = self.conductor.queued();
         let mut mode = self.mode.subscribe();
         loop {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, Api, Archive};
 use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
-use crate::coordinator::{Desk, Terms};
+use crate::coordinator::{Desk, Terms, Tokens};
 use crate::reaper;
 
 /// How long requests may take to end when the server does.
@@ -109,11 +109,11 @@ impl Server {
         Ok(first.then_some(text))
     }
 
-    /// What a worker in this process talks to.
-    pub fn desk(&self, claimant: Claimant) -> Arc<Desk> {
+    /// What a worker in this process talks to. The tokens of its leases begin with its mark.
+    pub fn desk(&self, claimant: Claimant, mark: String) -> Arc<Desk> {
         let audience = Arc::new(Archive { logs: Arc::clone(&self.api.logs) });
         let desk = Desk::new(self.api.conductor.clone(), audience, claimant, self.api.terms);
-        Arc::new(desk.directed_by(Arc::clone(&self.api.workers)))
+        Arc::new(desk.with_tokens(Tokens::Marked(mark)).directed_by(Arc::clone(&self.api.workers)))
     }
 
     /// Answers requests until `stop`; then what goes on is ended, which takes a moment.

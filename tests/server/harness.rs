@@ -1,11 +1,11 @@
 //! Servers and workers as child processes that end with their test.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::docker::{Ended, Place, Project, eventually, signal};
+use crate::docker::{Ended, Place, Project, children_of, eventually, signal};
 
 /// The local image of the tests.
 pub const BUSYBOX: &str = "reactorcide/busybox:local";
@@ -19,8 +19,8 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(project: &Project, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = project.command(arguments);
+    fn start(site: &Site, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = site.within(site.project.command(arguments));
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let (tell, said) = channel();
@@ -53,6 +53,19 @@ impl Process {
         }
     }
 
+    /// Whether it is over.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_some())
+    }
+
+    /// Ends it, and what it has started.
+    pub fn end(&mut self) {
+        let children = children_of(self.child.id());
+        let _ = Command::new("kill").arg("-KILL").args(children).stderr(Stdio::null()).status();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Kills it without a warning.
     pub fn kill(mut self) {
         signal(&self.child, "KILL");
@@ -68,9 +81,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if !self.has_ended() {
+            self.end();
         }
         if std::thread::panicking() {
             let rest: Vec<String> = self.said.iter().collect();
@@ -84,7 +96,16 @@ pub struct Site {
     pub project: Project,
     /// The first user's token.
     pub token: String,
+    /// What the next servers and workers are started by: a program with arguments, and variables for them.
+    pub around: Around,
     workers: Vec<String>,
+}
+
+/// What a process is started by.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    pub program: Vec<String>,
+    pub variables: Vec<(String, String)>,
 }
 
 /// One server.
@@ -96,10 +117,34 @@ pub struct Serving {
 impl Site {
     /// A workspace with a pipeline `ci` of a project `p` of these jobs.
     pub fn new(jobs: &str, place: Place) -> Self {
-        let project = Project::with_jobs(jobs).with_named_state().at(place);
+        Self::of(Project::with_jobs(jobs).with_named_state().at(place))
+    }
+
+    /// The same with its state there.
+    pub fn on(jobs: &str, state: &str) -> Self {
+        Self::of(Project::with_jobs(jobs).with_state(state))
+    }
+
+    fn of(project: Project) -> Self {
         let applied = project.execute(&["apply", "--auto-approve"]);
         assert_eq!(applied.code, Some(0), "{applied:?}");
-        Self { project, token: String::new(), workers: Vec::new() }
+        Self { project, token: String::new(), around: Around::default(), workers: Vec::new() }
+    }
+
+    /// A command as it is started now.
+    fn within(&self, command: Command) -> Command {
+        let mut command = match self.around.program.split_first() {
+            None => command,
+            Some((program, arguments)) => {
+                let mut around = Command::new(program);
+                around.args(arguments).arg(command.get_program()).args(command.get_args());
+                around.current_dir(self.project.path()).env_clear().stdin(Stdio::null());
+                around.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+                around
+            }
+        };
+        command.envs(self.around.variables.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Starts a server.
@@ -107,12 +152,17 @@ impl Site {
         self.server_at("127.0.0.1:0", more)
     }
 
-    /// The same at an address that is known.
-    pub fn server_at(&mut self, address: &str, more: &[&str]) -> Serving {
+    /// One at an address that is known, of which nobody knows yet whether it will serve.
+    pub fn server_starting(&self, address: &str, more: &[&str]) -> Serving {
         let objects = self.project.path().join("objects").display().to_string();
         let mut arguments = vec!["server", "--listen", address, "--storage", &objects];
         arguments.extend(more);
-        let mut process = Process::start(&self.project, &arguments, &[]);
+        Serving { process: Process::start(self, &arguments, &[]), url: format!("http://{address}") }
+    }
+
+    /// The same that serves.
+    pub fn server_at(&mut self, address: &str, more: &[&str]) -> Serving {
+        let Serving { mut process, .. } = self.server_starting(address, more);
         let line = process.says("serving at");
         let url = line.split_whitespace().nth(2).expect("a URL").trim_end_matches(',').to_owned();
         if self.token.is_empty() {
@@ -124,24 +174,35 @@ impl Site {
 
     /// Starts a worker of a server.
     pub fn worker(&mut self, server: &Serving, more: &[&str]) -> Process {
+        let token = self.worker_token();
+        self.worker_with(server, &token, more)
+    }
+
+    /// A token for a new worker.
+    pub fn worker_token(&mut self) -> String {
         let name = format!("w{}", uuid::Uuid::new_v4().simple());
         let token = self.project.execute(&["tokens", "create", "--worker", &name]);
         assert_eq!(token.code, Some(0), "{token:?}");
-        self.workers.push(name.clone());
-        self.worker_with(server, token.stdout.trim(), more)
+        self.workers.push(name);
+        token.stdout.trim().to_owned()
     }
 
     /// Starts a worker with a token.
     pub fn worker_with(&self, server: &Serving, token: &str, more: &[&str]) -> Process {
+        let mut worker = self.worker_starting(server, token, more);
+        worker.says("jobs from");
+        worker
+    }
+
+    /// The same, of which nobody knows yet whether it will work.
+    pub fn worker_starting(&self, server: &Serving, token: &str, more: &[&str]) -> Process {
         let directory = self.project.path().join("worker").display().to_string();
         let mut arguments = vec!["worker", "--server", &server.url, "--directory", &directory];
         arguments.extend(more);
         if !more.contains(&"--slots") {
             arguments.extend(["--slots", "2"]);
         }
-        let mut worker = Process::start(&self.project, &arguments, &[("REACTORCIDE_WORKER_TOKEN", token)]);
-        worker.says("jobs from");
-        worker
+        Process::start(self, &arguments, &[("REACTORCIDE_WORKER_TOKEN", token)])
     }
 
     /// The name of the worker that was started last.
@@ -151,8 +212,13 @@ impl Site {
 
     /// Asks a server.
     pub fn ask(&self, server: &Serving, arguments: &[&str]) -> Ended {
+        self.ask_at(&server.url, arguments)
+    }
+
+    /// The same where it should be.
+    pub fn ask_at(&self, url: &str, arguments: &[&str]) -> Ended {
         let mut command = self.project.command(arguments);
-        command.env("REACTORCIDE_SERVER", &server.url).env("REACTORCIDE_TOKEN", &self.token);
+        command.env("REACTORCIDE_SERVER", url).env("REACTORCIDE_TOKEN", &self.token);
         crate::docker::ended(command.output().expect("the binary starts"))
     }
 
@@ -161,6 +227,32 @@ impl Site {
         let ended = self.ask(server, arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
         ended.stdout
+    }
+
+    /// Sends something to a path of a server's API, with headers: the status and what was answered. The status is 0 where
+    /// nothing was.
+    pub fn send(&self, url: &str, headers: &[&str], body: &str) -> (u16, String) {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "70", "--write-out", "\n%{http_code}", "--data-binary", "@-"]);
+        curl.args(headers.iter().flat_map(|header| ["--header", header])).arg(url);
+        let mut child = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("curl: ./dev setup");
+        std::io::Write::write_all(&mut child.stdin.take().expect("it is piped"), body.as_bytes())
+            .expect("sent");
+        let output = child.wait_with_output().expect("curl ends");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (answer, status) = text.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a number"), answer.to_owned())
+    }
+
+    /// Asks a server for a run of `p/ci` with a key that makes it one run: its id, if that was said.
+    pub fn start_once(&self, url: &str, key: &str) -> Option<String> {
+        let authorization = format!("Authorization: Bearer {}", self.token);
+        let key = format!("Idempotency-Key: {key}");
+        let headers = [authorization.as_str(), key.as_str(), "Content-Type: application/json"];
+        let (status, answer) = self.send(&format!("{url}/api/v1/runs"), &headers, r#"{"pipeline": "p/ci"}"#);
+        let run: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
+        assert!(matches!(status, 0 | 200 | 201 | 500 | 503), "{status}: {answer}");
+        (status / 100 == 2).then(|| run["id"].as_str().expect("an id").to_owned())
     }
 
     /// Starts a run; its id.
@@ -199,12 +291,11 @@ impl Drop for Site {
     fn drop(&mut self) {
         for worker in &self.workers {
             let filter = format!("name=rc-worker-{worker}");
-            let found =
-                std::process::Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output();
+            let found = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output();
             let found =
                 found.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default();
             for container in found.split_whitespace() {
-                let _ = std::process::Command::new("docker").args(["rm", "-f", container]).output();
+                let _ = Command::new("docker").args(["rm", "-f", container]).output();
             }
         }
     }

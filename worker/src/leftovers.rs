@@ -1,16 +1,19 @@
 //! What an earlier process of the same worker left: its leases are held again, its containers found, and what belongs to
 //! no lease is removed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
+use reactorcide_engine::config::FailureReason;
+use reactorcide_engine::coordinator::{LeaseId, Report};
 use reactorcide_engine::provider::{ContainerSummary, Provider, ProviderError};
+use reactorcide_engine::scheduler::AttemptResult;
 
 use crate::container::container_name;
 use crate::job::workspace_of;
-use crate::keeper::back_off;
+use crate::keeper::{Keeper, back_off};
 use crate::record::Record;
 use crate::sweep::OwnerLock;
 use crate::worker::Worker;
@@ -73,6 +76,21 @@ pub async fn take(worker: &Worker) -> Vec<Left> {
     });
     let _ = removed.await;
     left
+}
+
+/// Says of a lease that nothing was begun under it: it was given to an earlier process, which never knew.
+pub async fn give_up(keeper: &Keeper, lease: &LeaseId) {
+    let result = AttemptResult {
+        failure: Some(FailureReason::LostWorker),
+        exit_code: None,
+        message: Some("the worker ended before it began".to_owned()),
+        outputs: BTreeMap::new(),
+        started: false,
+        permanent: false,
+    };
+    if let Err(error) = keeper.report(lease, Report::Finished(result)).await {
+        tracing::info!(run.id = lease.run, job.name = lease.node, %error, "a lease that was never begun is over");
+    }
 }
 
 /// Whether something is a workspace, or lies beside it.

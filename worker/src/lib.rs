@@ -2,6 +2,7 @@
 
 mod container;
 mod follow;
+mod instance;
 mod job;
 mod journal;
 mod keeper;
@@ -20,6 +21,7 @@ mod worker;
 mod workspace;
 
 pub use container::{RUNNER_PATH, container_spec};
+pub use instance::Instance;
 pub use keeper::{Keeper, Order};
 pub use outcome::{Observed, conclude};
 pub use remote::{Identity, Remote, Welcome};

@@ -1,6 +1,7 @@
 //! The coordinator behind HTTP: a server, which a worker reaches with its token.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,8 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::instance::Instance;
+
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take beyond what was asked for.
@@ -24,6 +27,9 @@ pub struct Remote {
     client: Client,
     url: String,
     token: Sensitive,
+    instance: Instance,
+    /// The token of leases that were asked for, while nobody knows whether they were given.
+    asked: Mutex<Option<String>>,
 }
 
 /// Who a worker says that it is.
@@ -52,12 +58,13 @@ pub struct Welcome {
 
 impl Remote {
     /// A server at a URL, `http://HOST:PORT` or `https://…`.
-    pub fn new(url: &str, token: Sensitive) -> Result<Self, CoordinatorError> {
+    pub fn new(url: &str, token: Sensitive, instance: Instance) -> Result<Self, CoordinatorError> {
         let client = Client::builder()
             .connect_timeout(CONNECT)
             .user_agent(concat!("reactorcide-worker/", env!("CARGO_PKG_VERSION")));
         let client = client.build().map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token })
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { client, url, token, instance, asked: Mutex::default() })
     }
 
     /// Says who this worker is.
@@ -70,6 +77,10 @@ impl Remote {
         let leases = serde_json::from_value(value["leases"].clone()).unwrap_or_default();
         let standby = serde_json::from_value(value["standby"].clone()).unwrap_or_default();
         Ok(Welcome { name: value["name"].as_str().unwrap_or_default().to_owned(), leases, standby })
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn post(&self, what: &str, wait: Duration) -> RequestBuilder {
@@ -147,7 +158,18 @@ fn of(lease: &LeaseId) -> impl Fn(CoordinatorError) -> CoordinatorError + '_ {
 #[async_trait]
 impl Coordinator for Remote {
     async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError> {
-        self.call("claim", &json!({"max": max, "wait_ms": millis(wait)}), wait).await
+        let unavailable = |error: std::io::Error| CoordinatorError::Unavailable(error.to_string());
+        // Who was not answered asks for the same again: what was given then is given once more.
+        let known = self.asked().take();
+        let again = known.is_some();
+        let token = known.map_or_else(|| self.instance.token(), Ok).map_err(unavailable)?;
+        *self.asked() = Some(token.clone());
+        let body = json!({"max": max, "wait_ms": millis(wait), "token": token, "again": again});
+        let claimed = self.call("claim", &body, wait).await;
+        if !matches!(claimed, Err(CoordinatorError::Unavailable(_))) {
+            *self.asked() = None;
+        }
+        claimed
     }
 
     async fn renew(

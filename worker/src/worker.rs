@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Work};
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Work};
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -89,21 +89,32 @@ impl Worker {
 
     /// Goes on with what an earlier process of this name left, and then runs jobs as [`Worker::work`] does. The owner's
     /// lock must be held, so that the earlier process is certainly gone.
-    pub async fn resume(self) -> Result<(), CoordinatorError> {
-        self.serve(true).await
+    ///
+    /// `given` are leases that the coordinator says this worker has, of those that were given to it in its directory: what
+    /// the earlier process never began is lost.
+    pub async fn resume(self, given: Vec<LeaseId>) -> Result<(), CoordinatorError> {
+        self.serve(Some(given)).await
     }
 
     /// Runs jobs until there are no more. An error is a coordinator's that wants none of this worker; what ran has ended.
     pub async fn work(self) -> Result<(), CoordinatorError> {
-        self.serve(false).await
+        self.serve(None).await
     }
 
-    async fn serve(self, resumes: bool) -> Result<(), CoordinatorError> {
+    async fn serve(self, resumed: Option<Vec<LeaseId>>) -> Result<(), CoordinatorError> {
         // They end with this, however it ends.
         let mut beside = JoinSet::new();
         let keeper = Arc::clone(&self.keeper);
         beside.spawn(async move { keeper.keep().await });
-        let left = if resumes { leftovers::take(&self).await } else { Vec::new() };
+        let mut left = Vec::new();
+        if let Some(given) = resumed {
+            left = leftovers::take(&self).await;
+            for lease in given.into_iter().filter(|lease| left.iter().all(|left| left.record.lease != *lease))
+            {
+                let keeper = Arc::clone(&self.keeper);
+                beside.spawn(async move { leftovers::give_up(&keeper, &lease).await });
+            }
+        }
         if !left.is_empty() {
             tracing::info!(jobs = left.len(), "going on with what an earlier process left");
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use reactorcide_engine::config::value::Duration as Span;
+use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::workers::{Worker as WorkerRecord, WorkerStatus};
 use reactorcide_server::{ServeError, Server, Terms};
@@ -95,11 +96,11 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
             ended = &mut serving => Some(ended),
             () = stops.next() => None,
         },
-        Some((host, worker)) => {
+        Some((host, worker, given)) => {
             let ended = tokio::select! {
                 ended = &mut serving => Some(ended),
                 // Its jobs end before the server does.
-                _ = drive(worker, stops) => None,
+                _ = drive(worker, given, stops) => None,
             };
             host.close().await;
             ended
@@ -122,7 +123,7 @@ async fn worker(
     arguments: &ServerArgs,
     settings: &Settings,
     server: &Server,
-) -> Result<(Host, reactorcide_worker::Worker), Failure> {
+) -> Result<(Host, reactorcide_worker::Worker, Vec<LeaseId>), Failure> {
     let name = "embedded";
     let pool = match &arguments.host.pool {
         None => None,
@@ -139,6 +140,7 @@ async fn worker(
         Some(directory) => crate::worker_host::absolute(directory)?,
         None => state_directory(settings)?.join("worker"),
     };
+    let instance = crate::commands::worker::instance(&directory)?;
     let host = Host::new(name, standby, directory, &arguments.host).await?;
     let (labels, now) = (arguments.host.labels()?, i64::try_from(time::now()).unwrap_or(i64::MAX));
     let record = WorkerRecord {
@@ -155,9 +157,11 @@ async fn worker(
     };
     let api = server.api();
     api.workers.register(&record).await.map_err(applied::store_failure)?;
-    let desk = server.desk(Claimant { worker: name.to_owned(), labels, pool });
+    let mut given = api.conductor.queue.leases_of(name).await.map_err(applied::store_failure)?;
+    given.retain(|lease| instance.has(lease));
+    let desk = server.desk(Claimant { worker: name.to_owned(), labels, pool }, instance.mark());
     let worker = host.worker(desk as Arc<dyn reactorcide_engine::coordinator::Coordinator>);
-    Ok((host, worker))
+    Ok((host, worker, given))
 }
 
 /// Where the embedded default keeps everything.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reactorcide_engine::config::Standby;
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError};
+use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_worker::{
-    Identity, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, remove_all, sweep,
+    Identity, Instance, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, remove_all, sweep,
 };
 use sha2::{Digest, Sha256};
 
@@ -117,10 +117,6 @@ impl Host {
         arguments: &HostArgs,
     ) -> Result<Self, Failure> {
         let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
-        std::fs::create_dir_all(&directory).map_err(|error| {
-            Failure::new(format!("{} cannot be made: {error}", directory.display()))
-                .hint("name another with --directory")
-        })?;
         let (engine, installed) = tokio::join!(provider.info(), worker_host::install(directory.clone()));
         engine.map_err(worker_host::provider_failure)?;
         let (runner, python) = installed?;
@@ -169,6 +165,15 @@ impl Host {
     }
 }
 
+/// The mark of a worker's directory, which is made where it is not there.
+pub fn instance(directory: &Path) -> Result<Instance, Failure> {
+    let made = std::fs::create_dir_all(directory).and_then(|()| Instance::of(directory));
+    made.map_err(|error| {
+        Failure::new(format!("{} cannot be made: {error}", directory.display()))
+            .hint("name another with --directory")
+    })
+}
+
 /// Whose containers they are: this worker's of this directory, so that two of one name do not take each other's away.
 fn owner(name: &str, directory: &Path) -> Owner {
     let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
@@ -194,7 +199,10 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
             }
         };
         let mut stops = Stops::new()?;
-        let remote = Remote::new(url, Sensitive::new(token)).map_err(coordinator_failure)?;
+        let directory = arguments.host.directory()?;
+        let instance = instance(&directory)?;
+        let remote =
+            Remote::new(url, Sensitive::new(token), instance.clone()).map_err(coordinator_failure)?;
         let identity = Identity {
             labels: arguments.host.labels()?,
             pool: arguments.host.pool.clone(),
@@ -205,11 +213,12 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
             welcome = register(&remote, &identity, url) => welcome?,
             () = stops.next() => return Ok(Exit::Interrupted),
         };
-        let Welcome { name, standby, .. } = welcome;
-        let host = Host::new(&name, standby, arguments.host.directory()?, &arguments.host).await?;
+        let Welcome { name, standby, mut leases } = welcome;
+        leases.retain(|lease| instance.has(lease));
+        let host = Host::new(&name, standby, directory, &arguments.host).await?;
         report::note(&format!("worker {name}: {} slots, jobs from {url}", identity.slots));
         let worker = host.worker(Arc::new(remote));
-        let ended = drive(worker, stops).await;
+        let ended = drive(worker, leases, stops).await;
         host.close().await;
         ended.map_err(coordinator_failure)?;
         Ok(Exit::Success)
@@ -234,8 +243,8 @@ async fn register(remote: &Remote, identity: &Identity, url: &str) -> Result<Wel
 }
 
 /// Works until it is stopped: the first request lets jobs end, the second ends them, the third waits for nothing.
-pub async fn drive(worker: Worker, mut stops: Stops) -> Result<(), CoordinatorError> {
-    let working = tokio::spawn(worker.clone().resume());
+pub async fn drive(worker: Worker, given: Vec<LeaseId>, mut stops: Stops) -> Result<(), CoordinatorError> {
+    let working = tokio::spawn(worker.clone().resume(given));
     tokio::pin!(working);
     let mut count = 0;
     loop {

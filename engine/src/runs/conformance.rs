@@ -440,8 +440,7 @@ pub async fn what_a_worker_has_is_not_over_before_it_says_so(store: &dyn Both) {
     let outcome = say(store, &mut known, finished(&leases[0], Some(FailureReason::Cancelled)), T + 5).await;
     assert_eq!(outcome, Outcome::Done);
     assert_eq!(statuses(store).await, ["r2 a/1 ready"]);
-    let run =
-        one(store.runs(&RunFilter::of("r1")).await.expect("runs"));
+    let run = one(store.runs(&RunFilter::of("r1")).await.expect("runs"));
     assert_eq!((run.status, run.ended_at), (RunStatus::Cancelled, Some(T + 3)));
 }
 

@@ -140,8 +140,7 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     } else {
         identify(&token, known.as_ref(), &Bindings::default(), now)
     };
-    let caller = identified
-        .map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
+    let caller = identified.map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
     if let Principal::Job(attempt) = &caller.principal
         && lease_of(api, attempt).await?.is_none()
     {

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reactorcide_engine::identity::Capability;
-use reactorcide_engine::logs::LogKey;
+use reactorcide_engine::logs::{LogError, LogKey, LogStore};
 use reactorcide_engine::protocol::frame::{Body as FrameBody, Frame};
 use reactorcide_engine::runs::EntryFilter;
 use reactorcide_engine::scheduler::Event;
@@ -26,6 +26,8 @@ use super::{Problem, Route};
 const PAGE: u32 = 1000;
 /// The most of a log that one request gets.
 const MOST: u64 = 16 << 20;
+/// What is read more where a frame is longer than what was asked for.
+const FRAME: u64 = 64 << 10;
 
 /// The routes of jobs.
 pub fn routes() -> Vec<Route> {
@@ -145,7 +147,7 @@ async fn log(
         Some(limit @ 1..=MOST) => limit,
         Some(_) => return Err(Problem::invalid(format!("limit is from 1 to {MOST} bytes"))),
     };
-    let bytes = read(&context, &key, query.offset, limit).await?;
+    let bytes = read(&*context.api.logs, &key, query.offset, limit).await?;
     let next = query.offset + bytes.len() as u64;
     let is_raw = accepts.contains("application/x-ndjson");
     let (media_type, bytes) =
@@ -156,20 +158,30 @@ async fn log(
     Ok(response)
 }
 
-async fn read(context: &Context, key: &LogKey, from: u64, limit: u64) -> Result<Vec<u8>, Problem> {
-    let length = context.api.logs.length(key).await?;
-    let until = length.min(from.saturating_add(limit));
+/// Whole frames of a log from a byte on: as many as fit in a limit, and one where not even that does.
+async fn read(logs: &dyn LogStore, key: &LogKey, from: u64, limit: u64) -> Result<Vec<u8>, LogError> {
+    let length = logs.length(key).await?;
     let mut bytes = Vec::new();
-    while from + (bytes.len() as u64) < until {
+    let mut until = length.min(from.saturating_add(limit));
+    loop {
         let at = from + bytes.len() as u64;
-        let wanted = usize::try_from(until - at).unwrap_or(usize::MAX);
-        let piece = context.api.logs.read(key, at, wanted).await?;
-        if piece.is_empty() {
-            break;
+        let wanted = usize::try_from(until.saturating_sub(at)).unwrap_or(usize::MAX);
+        let piece = if wanted == 0 { Vec::new().into() } else { logs.read(key, at, wanted).await? };
+        if !piece.is_empty() {
+            bytes.extend_from_slice(&piece);
+            continue;
         }
-        bytes.extend_from_slice(&piece);
+        match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => bytes.truncate(end + 1),
+            // Half a frame is nothing that anybody could read.
+            None if until < length && at >= until => {
+                until = length.min(until.saturating_add(FRAME));
+                continue;
+            }
+            None => bytes.clear(),
+        }
+        return Ok(bytes);
     }
-    Ok(bytes)
 }
 
 /// What was printed, without what surrounds it; gaps are said.
@@ -207,4 +219,31 @@ async fn cancel(
     let detail = json!({"force": body.force, "reason": body.reason});
     context.note(Capability::RunsCancel.as_str(), &format!("run/{run}/job/{job}"), detail).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use reactorcide_engine::logs::MemoryLogs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_of_a_log_ends_where_a_frame_does() {
+        let (logs, key) = (MemoryLogs::default(), LogKey::new("r", "job", 1));
+        let long = "x".repeat(100_000);
+        let text = format!("one\ntwo\n{long}\nfour\nfi");
+        logs.append(&key, 0, text.clone().into()).await.expect("it is taken");
+        for limit in [1, 4, 5, 8, 9, 50_000, 100_009, 1 << 20] {
+            let mut all = Vec::new();
+            loop {
+                let page = read(&logs, &key, all.len() as u64, limit).await.expect("a page");
+                if page.is_empty() {
+                    break;
+                }
+                assert_eq!(page.last(), Some(&b'\n'), "{limit}");
+                all.extend(page);
+            }
+            assert_eq!(all, text.strip_suffix("fi").expect("half a frame").as_bytes(), "{limit}");
+        }
+    }
 }

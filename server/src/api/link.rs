@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::context::{Context, Json, Query};
 use super::{Problem, Route, until_closing};
 use crate::conductor::now;
-use crate::coordinator::{Audience, Desk};
+use crate::coordinator::{Audience, Desk, Tokens};
 
 /// The longest that a worker waits for an answer.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -93,6 +93,12 @@ pub struct Claiming {
     /// How it is.
     #[serde(default)]
     pub health: Option<Value>,
+    /// What its leases shall have as their token, which nobody could guess.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Whether it has asked with this token before and heard nothing: what was given then is given once more.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// Leases that a worker keeps.
@@ -215,7 +221,15 @@ fn disabled(name: &str) -> Problem {
 }
 
 async fn claim(context: Context, Json(body): Json<Claiming>) -> Result<Answer<Work>, Problem> {
-    let (worker, desk) = counter(&context).await?;
+    let (worker, mut desk) = counter(&context).await?;
+    if let Some(token) = body.token {
+        if !(32..=128).contains(&token.len())
+            || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+        {
+            return Err(Problem::invalid("a token of leases is 32 to 128 letters, digits and dots"));
+        }
+        desk = desk.with_tokens(Tokens::Given { token, again: body.again });
+    }
     context.api.workers.seen(&worker.name, now(), body.health.as_ref()).await?;
     let wait = Duration::from_millis(body.wait_ms).min(LONGEST);
     let mut closing = context.api.closing.clone();

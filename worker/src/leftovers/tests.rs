@@ -136,6 +136,8 @@ struct Machine {
     desk: Arc<Desk>,
     directory: tempfile::TempDir,
     secrets: Arc<Secrets>,
+    /// Leases that the coordinator says it has.
+    given: Vec<LeaseId>,
 }
 
 /// A worker's process.
@@ -154,7 +156,7 @@ impl Machine {
         let fake = Fake::new();
         fake.script(Target::Any, Behaviour::new().hangs());
         let directory = tempfile::tempdir().expect("a directory");
-        Self { fake, desk: Arc::default(), directory, secrets: Arc::default() }
+        Self { fake, desk: Arc::default(), directory, secrets: Arc::default(), given: Vec::new() }
     }
 
     fn start(&self) -> Process {
@@ -179,7 +181,7 @@ impl Machine {
             standby: StandbySettings::default(),
         };
         let worker = Worker::new(Arc::new(self.fake.clone()), Arc::clone(&self.desk) as _, settings);
-        runtime.spawn(worker.resume());
+        runtime.spawn(worker.resume(self.given.clone()));
         Process(Some(runtime))
     }
 
@@ -575,6 +577,31 @@ fn an_image_that_runs_untouched_is_gone_on_with_and_shows_no_secret() {
         assert_eq!(gaps.len(), if changed { 2 } else { 1 }, "{gaps:?}");
         process.kill();
     }
+}
+
+#[test]
+fn what_was_given_and_never_began_is_lost_at_once() {
+    let mut machine = Machine::new();
+    machine.given =
+        vec![LeaseId { run: "r".into(), node: "job".into(), attempt: 1, token: "never-arrived".into() }];
+    let process = machine.start();
+    let result = machine.end();
+    assert_eq!((result.failure, result.started), (Some(FailureReason::LostWorker), false));
+    process.kill();
+
+    // What it knows of goes on.
+    let mut machine = Machine::new();
+    machine.submit(job());
+    let process = machine.start();
+    let mut runner = machine.runner();
+    machine.begun();
+    process.kill();
+    machine.given = vec![LeaseId { run: "r".into(), node: "job".into(), attempt: 1, token: "t".into() }];
+    let process = machine.start();
+    runner.result(JobOutcome::Succeeded, 0);
+    runner.finish(0);
+    assert_eq!(machine.end().failure, None);
+    process.kill();
 }
 
 #[test]
