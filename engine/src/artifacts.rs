@@ -2,7 +2,10 @@
 
 mod access;
 pub mod conformance;
+mod key;
+mod limits;
 mod memory;
+mod producer;
 
 use std::ops::Range;
 
@@ -17,7 +20,12 @@ use crate::storage::StorageError;
 use crate::store::StoreError;
 
 pub use access::{Denied, Job, Readable, best_cache, may_read, may_write};
+pub use key::{KeyError, cache_key};
+pub use limits::{
+    MAX_ARCHIVED_FILES, MAX_BYTES, MAX_CACHE_BYTES, MAX_FILES, MAX_FILES_BY_TOKEN, words_of_bytes,
+};
 pub use memory::MemoryArtifacts;
+pub use producer::{Origins, Taken, origins, producer, taken};
 
 /// Bytes that come one after another.
 pub type Content = BoxStream<'static, Result<Bytes, std::io::Error>>;
@@ -104,6 +112,8 @@ pub struct NewArtifact {
     pub attempt: u32,
     /// Its name, see [`check_name`].
     pub name: String,
+    /// Whether the file can be run as a program.
+    pub executable: bool,
     /// Whether the job that made it was trusted.
     pub trusted: bool,
     /// Whether that job could reach no secret.
@@ -135,6 +145,8 @@ pub struct Artifact {
     pub attempt: u32,
     /// Its name.
     pub name: String,
+    /// Whether the file can be run as a program.
+    pub executable: bool,
     /// How many bytes it has.
     pub size: u64,
     /// The SHA-256 of its bytes, in lower-case hex.
@@ -160,6 +172,7 @@ impl NewArtifact {
             node: self.node.clone(),
             attempt: self.attempt,
             name: self.name.clone(),
+            executable: self.executable,
             size,
             sha256,
             trusted: self.trusted,

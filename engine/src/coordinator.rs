@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::{ArtifactKind, Content};
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::trigger::TriggerRequest;
 use crate::queue::Renewed;
@@ -36,6 +37,56 @@ pub trait Coordinator: Send + Sync {
 
     /// Asks about the run, for the job that has the lease.
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError>;
+
+    /// Keeps a file or a cache of the job, for later jobs and for people. It is kept once all of the content came, and not
+    /// at all where that breaks off; said again with the same content, it is kept once. A cache whose key another one has
+    /// stays as it is. Content is never more than a few pieces of it in memory.
+    async fn keep(&self, lease: &LeaseId, keeping: &Keeping, content: Content) -> Result<(), CoordinatorError>;
+
+    /// The files that the jobs have kept which the job with the lease depends on.
+    async fn inputs(&self, lease: &LeaseId) -> Result<Vec<Offered>, CoordinatorError>;
+
+    /// The cache that is best for the job: of this key, else of one that begins with the first of these, and so on.
+    async fn cache(
+        &self,
+        lease: &LeaseId,
+        key: &str,
+        restore_keys: &[String],
+    ) -> Result<Option<Offered>, CoordinatorError>;
+
+    /// The content of what was offered to the job, from a byte on. Where it breaks off, the rest can be asked for.
+    async fn content(&self, lease: &LeaseId, id: &str, from: u64) -> Result<Content, CoordinatorError>;
+}
+
+/// What is said of content that is to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its name: a path below the working directory, or a key.
+    pub name: String,
+    /// Whether the file can be run as a program.
+    #[serde(default)]
+    pub executable: bool,
+    /// How many bytes come. Content of another length is refused; nothing, where that is not known before.
+    #[serde(default)]
+    pub size: Option<u64>,
+}
+
+/// Content that a job may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Its id.
+    pub id: String,
+    /// The job that made it.
+    pub job: String,
+    /// Its name.
+    pub name: String,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Whether the file can be run as a program.
+    #[serde(default)]
+    pub executable: bool,
 }
 
 /// What comes of asking for work.

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
+pub(crate) use assignment::declared_job;
 pub use assignment::{Assignment, assignment};
 pub use event::*;
 pub use node::{Node, Origin, Row};
@@ -161,6 +162,11 @@ impl RunState {
     /// What people see of the nodes: groups only where nothing came of them.
     pub fn rows(&self) -> Vec<Row> {
         self.nodes.iter().filter(|node| node.parts == 0).map(Row::of).collect()
+    }
+
+    /// What a node was expanded to; nothing where it was not.
+    pub fn parts_of(&self, node: &Node) -> &[Node] {
+        &self.nodes.as_slice()[node.first_part..node.first_part + node.parts]
     }
 
     /// Why it was cancelled, where it was.

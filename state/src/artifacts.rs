@@ -71,8 +71,8 @@ macro_rules! rows_on {
                 let inserted = sqlx::query(
                     "insert into artifacts
                        (id, kind, project, source_origin, reference, run, node, attempt, name, size, sha256,
-                        trusted, secretless, created_at, expires_at)
-                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                        trusted, secretless, created_at, expires_at, executable)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                      on conflict do nothing",
                 )
                 .bind(&artifact.id)
@@ -90,6 +90,7 @@ macro_rules! rows_on {
                 .bind(i64::from(artifact.secretless))
                 .bind(artifact.created_at)
                 .bind(artifact.expires_at)
+                .bind(i64::from(artifact.executable))
                 .execute(&self.database.pool)
                 .await
                 .map_err(self.failed("written"))?;
@@ -200,6 +201,7 @@ where
         node: text("node")?,
         attempt: u32::try_from(number("attempt")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
         name: text("name")?,
+        executable: number("executable")? > 0,
         size: u64::try_from(number("size")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
         sha256: text("sha256")?,
         trusted: number("trusted")? > 0,

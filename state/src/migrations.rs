@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 8] = [
+const ALL: [(i64, &str, &str, &str); 9] = [
     (
         1,
         "resources",
@@ -55,6 +55,12 @@ const ALL: [(i64, &str, &str, &str); 8] = [
         "workers",
         include_str!("../migrations/sqlite/0008_workers.sql"),
         include_str!("../migrations/postgres/0008_workers.sql"),
+    ),
+    (
+        9,
+        "executables",
+        include_str!("../migrations/sqlite/0009_executables.sql"),
+        include_str!("../migrations/postgres/0009_executables.sql"),
     ),
 ];
 

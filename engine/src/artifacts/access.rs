@@ -17,6 +17,9 @@ pub struct Job {
     pub namespace: Namespace,
     /// Whether it is trusted: its source and its CI source are of the origin `base`, and nobody that triggered it was not.
     pub trusted: bool,
+    /// Whether it could reach no secret, and takes nothing from a job that could: see [`super::producer`]. What it makes is
+    /// labelled so, and it reads nothing else, so that the label is right.
+    pub secretless: bool,
 }
 
 /// Why something may be read.
@@ -81,6 +84,9 @@ pub fn may_read(job: &Job, artifact: &Artifact, default_branch: Option<&str>) ->
     }
     if job.trusted && !artifact.trusted {
         return Err(Denied::LowerTrust);
+    }
+    if job.secretless && !artifact.secretless {
+        return Err(Denied::Secrets);
     }
     if ours == theirs && job.trusted == artifact.trusted && job.run == artifact.run {
         return Ok(Readable::SameRun);
@@ -155,7 +161,7 @@ mod tests {
 
     fn job(origin: Origin, reference: &str) -> Job {
         let namespace = namespace(origin, reference);
-        Job { run: "reader".to_owned(), namespace, trusted: origin == Origin::Base }
+        Job { run: "reader".to_owned(), namespace, trusted: origin == Origin::Base, secretless: false }
     }
 
     fn made(origin: Origin, reference: &str, secretless: bool) -> Artifact {
@@ -205,6 +211,16 @@ mod tests {
         let trusted = Job { run: "run".to_owned(), ..job(Origin::Base, "main") };
         let tainted = Artifact { trusted: false, namespace: trusted.namespace.clone(), ..made };
         assert_eq!(may_read(&trusted, &tainted, Some("main")), Err(Denied::LowerTrust));
+    }
+
+    #[test]
+    fn who_is_labelled_as_free_of_secrets_reads_nothing_that_is_not() {
+        let own = made(Origin::Base, "main", false);
+        let mut reader = Job { run: own.run.clone(), secretless: true, ..job(Origin::Base, "main") };
+        assert_eq!(may_read(&reader, &own, Some("main")), Err(Denied::Secrets));
+        assert_eq!(may_read(&reader, &made(Origin::Base, "main", true), Some("main")), Ok(Readable::SameRun));
+        reader.secretless = false;
+        assert_eq!(may_read(&reader, &own, Some("main")), Ok(Readable::SameRun));
     }
 
     #[test]

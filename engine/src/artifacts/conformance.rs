@@ -28,6 +28,7 @@ pub fn new(id: &str, name: &str) -> NewArtifact {
         node: "build[0]".to_owned(),
         attempt: 1,
         name: name.to_owned(),
+        executable: false,
         trusted: true,
         secretless: true,
         created_at: 1_000,
@@ -139,7 +140,7 @@ pub async fn those_that_match_are_listed_newest_first(store: &dyn ArtifactStore)
         NewArtifact { created_at: 1, kind: ArtifactKind::Cache, ..new("2", "deps_1") },
         NewArtifact { created_at: 2, run: "other".to_owned(), ..new("3", "deps-1") },
         NewArtifact { created_at: 2, node: "test".to_owned(), ..new("4", "%") },
-        NewArtifact { created_at: 4, trusted: false, secretless: false, ..new("5", "Deps_1") },
+        NewArtifact { created_at: 4, trusted: false, secretless: false, executable: true, ..new("5", "Deps_1") },
     ];
     all[4].namespace.project = "api".to_owned();
     all[3].namespace.reference = "next".to_owned();
@@ -161,5 +162,6 @@ pub async fn those_that_match_are_listed_newest_first(store: &dyn ArtifactStore)
     assert_eq!(ids(Filter { prefix: Some("deps_".to_owned()), ..any() }).await, "12");
     assert_eq!(ids(Filter { prefix: Some("%".to_owned()), ..any() }).await, "4");
     let untrusted = store.stat("5").await.expect("an answer").expect("it is there");
-    assert!(!untrusted.trusted && !untrusted.secretless);
+    assert!(!untrusted.trusted && !untrusted.secretless && untrusted.executable);
+    assert!(!store.stat("1").await.expect("an answer").expect("it is there").executable);
 }

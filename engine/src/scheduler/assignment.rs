@@ -61,7 +61,7 @@ pub fn assignment(state: &RunState, name: &str, now: Millis) -> Option<Result<As
 }
 
 /// What a node declares, before anything is filled in.
-pub(super) fn declared_job<'a>(state: &'a RunState, node: &'a Node) -> Option<&'a Job> {
+pub(crate) fn declared_job<'a>(state: &'a RunState, node: &'a Node) -> Option<&'a Job> {
     match &node.origin {
         Origin::Declared(name) => state.workflow.jobs.get(name).map(|declaration| &declaration.job),
         Origin::Triggered { job, .. } => Some(job),

@@ -1,0 +1,2 @@
+-- A file that can be run as a program is one again where it is taken to.
+alter table artifacts add column executable bigint not null default 0 check (executable in (0, 1));
