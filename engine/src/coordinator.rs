@@ -14,7 +14,8 @@ use crate::protocol::trigger::TriggerRequest;
 use crate::queue::Renewed;
 use crate::scheduler::{Assignment, AttemptResult};
 
-/// Hands out jobs and hears of them. Each call may be made again when nobody knows whether it arrived.
+/// Hands out jobs and hears of them. Each call may be made again when nobody knows whether it arrived. What is said of
+/// artifacts and caches is for a coordinator that has no place for them.
 #[async_trait]
 pub trait Coordinator: Send + Sync {
     /// Takes at most `max` attempts, and waits for them no longer than `wait`.
@@ -41,10 +42,21 @@ pub trait Coordinator: Send + Sync {
     /// Keeps a file or a cache of the job, for later jobs and for people. It is kept once all of the content came, and not
     /// at all where that breaks off; said again with the same content, it is kept once. A cache whose key another one has
     /// stays as it is. Content is never more than a few pieces of it in memory.
-    async fn keep(&self, lease: &LeaseId, keeping: &Keeping, content: Content) -> Result<(), CoordinatorError>;
+    async fn keep(
+        &self,
+        lease: &LeaseId,
+        keeping: &Keeping,
+        content: Content,
+    ) -> Result<(), CoordinatorError> {
+        let _ = (lease, keeping, content);
+        Err(no_place())
+    }
 
     /// The files that the jobs have kept which the job with the lease depends on.
-    async fn inputs(&self, lease: &LeaseId) -> Result<Vec<Offered>, CoordinatorError>;
+    async fn inputs(&self, lease: &LeaseId) -> Result<Vec<Offered>, CoordinatorError> {
+        let _ = lease;
+        Ok(Vec::new())
+    }
 
     /// The cache that is best for the job: of this key, else of one that begins with the first of these, and so on.
     async fn cache(
@@ -52,10 +64,21 @@ pub trait Coordinator: Send + Sync {
         lease: &LeaseId,
         key: &str,
         restore_keys: &[String],
-    ) -> Result<Option<Offered>, CoordinatorError>;
+    ) -> Result<Option<Offered>, CoordinatorError> {
+        let _ = (lease, key, restore_keys);
+        Ok(None)
+    }
 
     /// The content of what was offered to the job, from a byte on. Where it breaks off, the rest can be asked for.
-    async fn content(&self, lease: &LeaseId, id: &str, from: u64) -> Result<Content, CoordinatorError>;
+    async fn content(&self, lease: &LeaseId, id: &str, from: u64) -> Result<Content, CoordinatorError> {
+        let _ = (lease, id, from);
+        Err(no_place())
+    }
+}
+
+/// What a coordinator says that has no place for artifacts and caches, and so offers none.
+fn no_place() -> CoordinatorError {
+    CoordinatorError::Refused("there is no place for artifacts and caches".to_owned())
 }
 
 /// What is said of content that is to be kept.

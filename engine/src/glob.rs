@@ -36,12 +36,28 @@ fn parse(pattern: &str) -> Result<(bool, globset::Glob), String> {
     Ok((excludes, glob.map_err(|error| error.kind().to_string())?))
 }
 
-/// Whether a list of patterns selects a text: the last one that matches decides, and an empty list selects
-/// everything. A list of exclusions alone begins with everything.
+/// A list of patterns, compiled: the last one that matches decides, and an empty list selects everything. A list of
+/// exclusions alone begins with everything.
+#[derive(Debug, Clone)]
+pub struct Globs(Vec<Glob>);
+
+impl Globs {
+    /// Of patterns. What is none matches nothing.
+    pub fn new(patterns: &[String]) -> Self {
+        Self(patterns.iter().filter_map(|pattern| Glob::new(pattern).ok()).collect())
+    }
+
+    /// Whether they select a text.
+    pub fn selects(&self, text: &str) -> bool {
+        let begins = self.0.iter().all(|glob| glob.excludes);
+        let globs = self.0.iter();
+        globs.fold(begins, |selected, glob| if glob.is_match(text) { !glob.excludes } else { selected })
+    }
+}
+
+/// Whether a list of patterns selects a text, see [`Globs`].
 pub fn selects(patterns: &[String], text: &str) -> bool {
-    let globs: Vec<Glob> = patterns.iter().filter_map(|pattern| Glob::new(pattern).ok()).collect();
-    let begins = globs.iter().all(|glob| glob.excludes);
-    globs.iter().fold(begins, |selected, glob| if glob.is_match(text) { !glob.excludes } else { selected })
+    Globs::new(patterns).selects(text)
 }
 
 #[cfg(test)]

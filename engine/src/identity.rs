@@ -8,6 +8,7 @@ mod binding;
 mod capability;
 pub mod conformance;
 mod decide;
+mod job_token;
 mod memory;
 mod store;
 mod token;
@@ -18,6 +19,7 @@ pub use account::{
 pub use binding::{Bindings, Grant, Subject, SubjectError};
 pub use capability::{Capability, Held, UnknownCapability};
 pub use decide::{Authority, Caller, Decision, Need, Refusal, decide, identify, may_change, may_issue};
+pub use job_token::JobToken;
 pub use memory::MemoryIdentities;
 pub use store::{IdentityError, IdentityStore, Known, TokenFilter};
 pub use token::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, EventType, Kind, Metadata, Resource, Spec};
+use reactorcide_engine::config::{Catalog, EventType, Kind, Metadata, Origin, Resource, Spec};
 use reactorcide_engine::placeholder::escape;
 use reactorcide_engine::runs::RunRecord;
 use reactorcide_engine::scheduler::{NewRun, RunState, RunStatus};
@@ -104,10 +104,13 @@ pub fn ad_hoc(
         ended_at: None,
         status: RunStatus::Running,
     };
+    let mut event = event.to_value();
+    // Whatever code it is, its command is nothing that a branch of the project has.
+    event["source_origin"] = json!(Origin::Unverified);
     let state = RunState::new(NewRun {
         id: record.id.clone(),
         workflow,
-        event: event.to_value(),
+        event,
         vars: BTreeMap::new(),
         inputs: BTreeMap::new(),
         selection: None,

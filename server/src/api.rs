@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ad_hoc;
+mod artifacts;
 mod audit;
 mod config;
 mod context;
@@ -42,9 +43,11 @@ use tokio::sync::watch;
 use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
+use crate::files::Files;
 use context::{Denial, Denials, RequestId};
 
 pub use ad_hoc::{StartJob, StartedJob};
+pub use artifacts::ArtifactRow;
 pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
 pub use config::{
     Applied as AppliedChange, Apply, ChangeDetail, ChangeRow, MakePlan, PipelineRow, ProjectRow, Resource,
@@ -86,6 +89,8 @@ pub struct Api {
     pub workers: Arc<dyn WorkerStore>,
     /// What jobs printed.
     pub logs: Arc<dyn LogStore>,
+    /// What jobs have kept.
+    pub files: Files,
     /// How long leases hold.
     pub terms: Terms,
     /// The server is to end: whoever waits for news is let go.
@@ -99,6 +104,7 @@ pub fn routes() -> Vec<Route> {
         health::routes(),
         runs::routes(),
         jobs::routes(),
+        artifacts::routes(),
         queue::routes(),
         workers::routes(),
         me::routes(),

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reactorcide_engine::artifacts::Content;
 use reactorcide_engine::config::FailureReason;
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::coordinator::{
+    Coordinator, CoordinatorError, Keeping, Lease, LeaseId, Offered, Report, Urgency, Work,
+};
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::queue::{Claim, Claimant, Renewed};
 use reactorcide_engine::scheduler::{self, Assignment, AttemptResult, Event, Millis, NodeStatus, assignment};
@@ -16,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::conductor::{ConductError, Conductor, Notice, now};
+use crate::files::{Files, FilesError};
 
 /// How long leases hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub struct Desk {
     mode: watch::Sender<Mode>,
     /// Where people say whether this worker takes jobs, if they can.
     directed: Option<Arc<dyn WorkerStore>>,
+    /// Where artifacts and caches are kept.
+    files: Files,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +98,15 @@ enum Mode {
 
 impl Desk {
     /// For a worker.
-    pub fn new(conductor: Conductor, audience: Arc<dyn Audience>, claimant: Claimant, terms: Terms) -> Self {
+    pub fn new(
+        conductor: Conductor,
+        audience: Arc<dyn Audience>,
+        files: Files,
+        claimant: Claimant,
+        terms: Terms,
+    ) -> Self {
         let mode = watch::Sender::new(Mode::Open);
-        Self { conductor, audience, claimant, terms, tokens: Tokens::Random, mode, directed: None }
+        Self { conductor, audience, claimant, terms, tokens: Tokens::Random, mode, directed: None, files }
     }
 
     /// The same whose leases have other tokens.
@@ -209,6 +221,12 @@ impl Desk {
         if stands { Ok(()) } else { Err(lease.stale()) }
     }
 
+    /// Where artifacts and caches are kept, for who has a lease.
+    async fn files(&self, lease: &LeaseId) -> Result<&Files, CoordinatorError> {
+        self.check(lease).await?;
+        Ok(&self.files)
+    }
+
     async fn kept(&self, known: &[(LeaseId, Urgency)]) -> Result<Vec<Renewed>, CoordinatorError> {
         let leases: Vec<LeaseId> = known.iter().map(|(lease, _)| lease.clone()).collect();
         let now = now();
@@ -313,6 +331,36 @@ impl Coordinator for Desk {
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
         self.check(lease).await?;
         answer(&self.conductor, lease, query).await.map_err(|error| refused(error, lease))
+    }
+
+    async fn keep(
+        &self,
+        lease: &LeaseId,
+        keeping: &Keeping,
+        content: Content,
+    ) -> Result<(), CoordinatorError> {
+        let kept = self.files(lease).await?.keep(&self.conductor, lease, keeping, content).await;
+        kept.map_err(|error| error.of(lease))
+    }
+
+    async fn inputs(&self, lease: &LeaseId) -> Result<Vec<Offered>, CoordinatorError> {
+        let inputs = self.files(lease).await?.inputs(&self.conductor, lease).await;
+        inputs.map_err(|error| error.of(lease))
+    }
+
+    async fn cache(
+        &self,
+        lease: &LeaseId,
+        key: &str,
+        restore_keys: &[String],
+    ) -> Result<Option<Offered>, CoordinatorError> {
+        let cache = self.files(lease).await?.cache(&self.conductor, lease, key, restore_keys).await;
+        cache.map_err(|error| error.of(lease))
+    }
+
+    async fn content(&self, lease: &LeaseId, id: &str, from: u64) -> Result<Content, CoordinatorError> {
+        let content = self.files(lease).await?.content(&self.conductor, lease, id, from).await;
+        content.map_err(|error: FilesError| error.of(lease))
     }
 }
 

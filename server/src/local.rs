@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::conductor::{ConductError, Conductor, Notice, Start, now};
 use crate::coordinator::{Audience, Desk, Terms};
+use crate::files::Files;
 use crate::reaper;
 
 /// Transitions that are read at once.
@@ -73,6 +74,8 @@ pub struct Local {
     pub runs: Arc<dyn RunStore>,
     /// Where its jobs wait.
     pub queue: Arc<dyn Queue>,
+    /// Where artifacts and caches are kept.
+    pub files: Files,
 }
 
 /// Runs a workflow. `work` is what does the jobs, and ends when the coordinator has no more of them; `stop` says that
@@ -87,12 +90,12 @@ where
     W: FnOnce(Arc<Desk>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Local { new, actor, holder, runs, queue } = local;
+    let Local { new, actor, holder, runs, queue, files } = local;
     let id = new.id.clone();
     let conductor = Conductor::new(Arc::clone(&runs), queue);
     let audience = Arc::new(Screen { show: show.clone() });
     let claimant = Claimant { worker: holder.clone(), ..Claimant::default() };
-    let desk = Arc::new(Desk::new(conductor.clone(), audience, claimant, Terms::default()));
+    let desk = Arc::new(Desk::new(conductor.clone(), audience, files, claimant, Terms::default()));
     let record = RunRecord {
         id: id.clone(),
         pipeline: new.workflow.address.to_string(),

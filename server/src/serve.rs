@@ -16,6 +16,7 @@ use crate::api::{self, Api, Archive};
 use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::coordinator::{Desk, Terms, Tokens};
+use crate::files::Files;
 use crate::reaper;
 
 /// How long requests may take to end when the server does.
@@ -56,6 +57,7 @@ impl Server {
         let applied = Arc::new(Applied::new(store, state.queue()));
         applied.current().await?;
         let logs: Arc<dyn LogStore> = Arc::new(Logs::new(storage, LogSettings::of(storage)));
+        let files = Files::new(state.artifacts(storage), applied.clone());
         let (closing, closed) = watch::channel(false);
         let woken = conductor.clone();
         let signals = Signals::listen(&state, move || woken.wake()).await?;
@@ -70,6 +72,7 @@ impl Server {
             audit: state.audit(),
             workers: state.workers(),
             logs,
+            files,
             terms,
             closing: closed,
         };
@@ -112,7 +115,8 @@ impl Server {
     /// What a worker in this process talks to. The tokens of its leases begin with its mark.
     pub fn desk(&self, claimant: Claimant, mark: String) -> Arc<Desk> {
         let audience = Arc::new(Archive { logs: Arc::clone(&self.api.logs) });
-        let desk = Desk::new(self.api.conductor.clone(), audience, claimant, self.api.terms);
+        let desk =
+            Desk::new(self.api.conductor.clone(), audience, self.api.files.clone(), claimant, self.api.terms);
         Arc::new(desk.with_tokens(Tokens::Marked(mark)).directed_by(Arc::clone(&self.api.workers)))
     }
 

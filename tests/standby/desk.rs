@@ -130,6 +130,7 @@ impl Working {
             pull: PullPolicy::IfMissing,
             pull_deadline: PATIENCE,
             secrets: Arc::new(Secrets::new(secrets)),
+            api: None,
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 30,

@@ -2,6 +2,7 @@
 
 mod again;
 mod clean_up;
+mod files;
 mod prepare;
 mod watch;
 
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use self::watch::{Running, Watch};
 use crate::container::user_of;
+use crate::files::Restored;
 use crate::follow::follow;
 use crate::journal::Journal;
 use crate::keeper::{Keeper, Order};
@@ -98,6 +100,8 @@ struct Prepared {
     secrets: Values,
     /// A container that waited for it.
     ready: Option<Ready>,
+    /// What its cache is called, and whether there was one.
+    restored: Option<Restored>,
 }
 
 /// What takes what a container says.
@@ -154,6 +158,7 @@ impl Attempt {
         let result = match (prepared, written) {
             (Ok(prepared), Ok(())) => {
                 record.shown_without = Some(self.seal(&prepared.spec));
+                record.restored = prepared.restored.clone();
                 let sinks = self.sinks(&assignment, Some(&prepared.secrets));
                 conclude(match sinks {
                     Ok(sinks) => {
@@ -169,6 +174,7 @@ impl Attempt {
             }
             (Err(result), _) => result,
         };
+        let result = self.keep_files(&assignment, record.restored.as_ref(), result).await;
         self.end(record, result).await
     }
 

@@ -1,6 +1,7 @@
 //! Takes jobs from a coordinator and runs them on a provider: workspaces, containers, logs, triggers, results.
 
 mod container;
+mod files;
 mod follow;
 mod instance;
 mod job;

@@ -15,6 +15,7 @@ use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::files::Restored;
 use crate::link::random;
 use crate::workspace::beside;
 
@@ -43,6 +44,9 @@ pub struct Record {
     /// The tree in the cache that its code lies over.
     #[serde(default)]
     pub lower: Option<String>,
+    /// What its cache is called, and whether there was one.
+    #[serde(default)]
+    pub restored: Option<Restored>,
     /// How it ended. From then on it is only to be reported.
     #[serde(default)]
     pub result: Option<AttemptResult>,
@@ -68,6 +72,7 @@ impl Record {
             container: None,
             shown_without: None,
             lower: None,
+            restored: None,
             result: None,
         }
     }

@@ -1,18 +1,24 @@
 //! The coordinator behind HTTP: a server, which a worker reaches with its token.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use reactorcide_engine::artifacts::Content;
 use reactorcide_engine::config::Standby;
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::coordinator::{
+    Coordinator, CoordinatorError, Keeping, LeaseId, Offered, Report, Urgency, Work,
+};
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::queue::Renewed;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::instance::Instance;
 
@@ -20,6 +26,8 @@ use crate::instance::Instance;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take beyond what was asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long content may stand still.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// A server.
 #[derive(Debug)]
@@ -88,6 +96,11 @@ impl Remote {
         request.bearer_auth(self.token.expose()).timeout(wait + PATIENCE)
     }
 
+    /// A request whose content takes as long as it takes.
+    fn content_request(&self, what: &str) -> RequestBuilder {
+        self.client.post(format!("{}/worker/v1/{what}", self.url)).bearer_auth(self.token.expose())
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -100,14 +113,21 @@ impl Remote {
 
 /// Sends a request, and reads what comes back.
 async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, CoordinatorError> {
+    let response = respond(request).await?;
+    let bytes = response.bytes().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
+    let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|error| CoordinatorError::Unavailable(format!("the answer cannot be read: {error}")))
+}
+
+/// Sends a request, and returns what comes back where all is well.
+async fn respond(request: RequestBuilder) -> Result<Response, CoordinatorError> {
     let response = request.send().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
     let status = response.status();
-    let bytes = response.bytes().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
     if status.is_success() {
-        let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        return serde_json::from_slice(bytes)
-            .map_err(|error| CoordinatorError::Unavailable(format!("the answer cannot be read: {error}")));
+        return Ok(response);
     }
+    let bytes = response.bytes().await.map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
     let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     Err(refusal(status, &problem))
 }
@@ -205,4 +225,86 @@ impl Coordinator for Remote {
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
         self.call("ask", &json!({"lease": lease, "query": query}), Duration::ZERO).await.map_err(of(lease))
     }
+
+    async fn keep(
+        &self,
+        lease: &LeaseId,
+        keeping: &Keeping,
+        content: Content,
+    ) -> Result<(), CoordinatorError> {
+        let (attempt, executable) = (lease.attempt.to_string(), keeping.executable.to_string());
+        let mut query = vec![
+            ("run", lease.run.as_str()),
+            ("node", &lease.node),
+            ("attempt", &attempt),
+            ("token", &lease.token),
+            ("kind", keeping.kind.as_str()),
+            ("name", &keeping.name),
+            ("executable", &executable),
+        ];
+        let size = keeping.size.map(|size| size.to_string());
+        query.extend(size.as_deref().map(|size| ("size", size)));
+        // How long it takes is up to its length; whether it goes on is seen at its pieces.
+        let (moves, content) = watched(content);
+        let body = Body::wrap_stream(content);
+        let request = self.content_request("keep").query(&query).body(body);
+        tokio::select! {
+            kept = respond(request) => kept.map(|_| ()).map_err(of(lease)),
+            () = stands_still(moves) => Err(CoordinatorError::Unavailable("the content stands still".to_owned())),
+        }
+    }
+
+    async fn inputs(&self, lease: &LeaseId) -> Result<Vec<Offered>, CoordinatorError> {
+        self.call("inputs", &json!({"lease": lease}), PATIENCE).await.map_err(of(lease))
+    }
+
+    async fn cache(
+        &self,
+        lease: &LeaseId,
+        key: &str,
+        restore_keys: &[String],
+    ) -> Result<Option<Offered>, CoordinatorError> {
+        let body = json!({"lease": lease, "key": key, "restore_keys": restore_keys});
+        self.call("cache", &body, PATIENCE).await.map_err(of(lease))
+    }
+
+    async fn content(&self, lease: &LeaseId, id: &str, from: u64) -> Result<Content, CoordinatorError> {
+        let body = json!({"lease": lease, "id": id, "from": from});
+        let begun = tokio::time::timeout(STANDSTILL, respond(self.content_request("content").json(&body)));
+        let slow = |_| CoordinatorError::Unavailable("the content does not begin".to_owned());
+        let response = begun.await.map_err(slow)?.map_err(of(lease))?;
+        let pieces =
+            response.bytes_stream().map(|piece| piece.map_err(|error| io::Error::other(words(&error))));
+        Ok(unless_it_stands_still(pieces.boxed()))
+    }
+}
+
+/// The same content, with word of each piece of it that is taken.
+fn watched(content: Content) -> (watch::Receiver<()>, Content) {
+    let (moved, moves) = watch::channel(());
+    let content = content.inspect(move |_| drop(moved.send(())));
+    (moves, content.boxed())
+}
+
+/// Returns where no piece was taken for too long, the last one included.
+async fn stands_still(mut moves: watch::Receiver<()>) {
+    while let Ok(Ok(())) = tokio::time::timeout(STANDSTILL, moves.changed()).await {}
+    // The last piece was taken: what remains is the answer.
+    tokio::time::sleep(STANDSTILL).await;
+}
+
+/// The same content, which fails where no piece comes for too long.
+fn unless_it_stands_still(content: Content) -> Content {
+    futures_util::stream::unfold(Some(content), |content| async {
+        let mut content = content?;
+        match tokio::time::timeout(STANDSTILL, content.next()).await {
+            Ok(Some(piece)) => {
+                let rest = piece.is_ok().then_some(content);
+                Some((piece, rest))
+            }
+            Ok(None) => None,
+            Err(_) => Some((Err(io::Error::new(io::ErrorKind::TimedOut, "the content stands still")), None)),
+        }
+    })
+    .boxed()
 }

@@ -24,3 +24,4 @@ pub use copy::{CopyError, copy_tree};
 pub use error::SourceError;
 pub use fetch::{Code, fetch};
 pub use limits::Limits;
+pub(crate) use path::inside;

@@ -43,6 +43,8 @@ pub struct Settings {
     pub pull_deadline: Duration,
     /// The secrets that jobs may have.
     pub secrets: Arc<Secrets>,
+    /// Where jobs reach the server, as a URL; nothing, where they cannot.
+    pub api: Option<String>,
     /// Leave workspaces as they are.
     pub keep_workspace: bool,
     /// How many jobs at once.

@@ -141,7 +141,7 @@ async fn worker(
         None => state_directory(settings)?.join("worker"),
     };
     let instance = crate::commands::worker::instance(&directory)?;
-    let host = Host::new(name, standby, directory, &arguments.host).await?;
+    let host = Host::new(name, standby, directory, None, &arguments.host).await?;
     let (labels, now) = (arguments.host.labels()?, i64::try_from(time::now()).unwrap_or(i64::MAX));
     let record = WorkerRecord {
         name: name.to_owned(),

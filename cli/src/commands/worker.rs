@@ -54,6 +54,10 @@ pub struct HostArgs {
     /// Where workspaces, code and logs on their way are kept [default: reactorcide/worker in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub directory: Option<PathBuf>,
+    /// Where jobs reach the server, which they then know as REACTORCIDE_API_URL [default: the server's URL, unless that
+    /// leads back to this machine]
+    #[arg(long, value_name = "URL", env = "REACTORCIDE_JOB_API_URL")]
+    pub job_api_url: Option<String>,
     /// Leave workspaces as they are
     #[arg(long)]
     pub keep_workspace: bool,
@@ -101,6 +105,18 @@ impl HostArgs {
     }
 }
 
+/// Whether a URL leads to the same place from inside a container, whose loopback is its own.
+fn is_elsewhere(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or(address),
+        None => authority.split(':').next().unwrap_or(authority),
+    };
+    let is_here = |address: std::net::IpAddr| address.is_loopback() || address.is_unspecified();
+    host != "localhost" && !host.parse().is_ok_and(is_here)
+}
+
 /// A worker's machine, ready to work.
 pub struct Host {
     provider: Arc<dyn Provider>,
@@ -114,6 +130,7 @@ impl Host {
         name: &str,
         standby: Vec<Standby>,
         directory: PathBuf,
+        api: Option<&str>,
         arguments: &HostArgs,
     ) -> Result<Self, Failure> {
         let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
@@ -140,6 +157,10 @@ impl Host {
             pull: PullPolicy::IfMissing,
             pull_deadline: worker_host::PULL_DEADLINE,
             secrets: Arc::new(Secrets::default()),
+            api: arguments
+                .job_api_url
+                .clone()
+                .or_else(|| api.filter(|url| is_elsewhere(url)).map(str::to_owned)),
             keep_workspace: arguments.keep_workspace,
             slots: arguments.slots(),
             spool_bytes: worker_host::SPOOL_BYTES,
@@ -215,7 +236,7 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
         };
         let Welcome { name, standby, mut leases } = welcome;
         leases.retain(|lease| instance.has(lease));
-        let host = Host::new(&name, standby, directory, &arguments.host).await?;
+        let host = Host::new(&name, standby, directory, Some(url), &arguments.host).await?;
         report::note(&format!("worker {name}: {} slots, jobs from {url}", identity.slots));
         let worker = host.worker(Arc::new(remote));
         let ended = drive(worker, leases, stops).await;
@@ -281,5 +302,31 @@ pub fn coordinator_failure(error: CoordinatorError) -> Failure {
             failure.hint("see `reactorcide workers list` and `reactorcide tokens list` on the server")
         }
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_does_not_reach_its_host_by_the_loopback() {
+        for here in [
+            "http://127.0.0.1:7420",
+            "http://localhost:1/x",
+            "http://[::1]:1",
+            "http://0.0.0.0:1",
+            "127.1.2.3",
+        ] {
+            assert!(!is_elsewhere(here), "{here}");
+        }
+        for elsewhere in [
+            "https://ci.example.com",
+            "http://10.0.0.1:7420/",
+            "http://[fd00::1]:1",
+            "http://localhost.example",
+        ] {
+            assert!(is_elsewhere(elsewhere), "{elsewhere}");
+        }
     }
 }

@@ -140,7 +140,13 @@ pub async fn those_that_match_are_listed_newest_first(store: &dyn ArtifactStore)
         NewArtifact { created_at: 1, kind: ArtifactKind::Cache, ..new("2", "deps_1") },
         NewArtifact { created_at: 2, run: "other".to_owned(), ..new("3", "deps-1") },
         NewArtifact { created_at: 2, node: "test".to_owned(), ..new("4", "%") },
-        NewArtifact { created_at: 4, trusted: false, secretless: false, executable: true, ..new("5", "Deps_1") },
+        NewArtifact {
+            created_at: 4,
+            trusted: false,
+            secretless: false,
+            executable: true,
+            ..new("5", "Deps_1")
+        },
     ];
     all[4].namespace.project = "api".to_owned();
     all[3].namespace.reference = "next".to_owned();

@@ -84,7 +84,10 @@ mod tests {
     fn variables_and_hashes_are_filled_in_and_nothing_else() {
         assert_eq!(key("deps-${hash:Cargo.lock}-${var:channel}").as_deref(), Ok("deps-abc-stable"));
         assert_eq!(key("${hash:Cargo.lock}${hash:Cargo.lock}").as_deref(), Ok("abcabc"));
-        assert_eq!(key("$${hash:Cargo.lock}-${HOME}-${var:number}").as_deref(), Ok("${hash:Cargo.lock}-${HOME}-7"));
+        assert_eq!(
+            key("$${hash:Cargo.lock}-${HOME}-${var:number}").as_deref(),
+            Ok("${hash:Cargo.lock}-${HOME}-7")
+        );
         assert_eq!(key("v-${var:sly}").as_deref(), Ok("v-${hash:secret}"), "what a job gave names no file");
         assert_eq!(key("open-${hash:Cargo.lock").as_deref(), Ok("open-${hash:Cargo.lock"));
     }

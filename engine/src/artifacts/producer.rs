@@ -47,7 +47,9 @@ pub fn origins(event: &Value, run: &str, default_branch: Option<&str>) -> Origin
 }
 
 fn origin(text: &str) -> Option<Origin> {
-    [Origin::Base, Origin::Head, Origin::Fork, Origin::Unverified].into_iter().find(|one| one.as_str() == text)
+    [Origin::Base, Origin::Head, Origin::Fork, Origin::Unverified]
+        .into_iter()
+        .find(|one| one.as_str() == text)
 }
 
 /// The job that a node is, as who may read and write what depends on it. `None` where there is no such node.
@@ -73,7 +75,8 @@ fn reaches_secrets(state: &RunState, name: &str) -> bool {
         let Some(node) = state.node(name).filter(|_| seen.insert(name)) else { continue };
         let names_one = |job: &crate::config::Job| {
             let texts = job.environment.values();
-            !job.secrets.is_empty() || texts.flat_map(|text| find(text)).any(|found| found.namespace == "secret")
+            !job.secrets.is_empty()
+                || texts.flat_map(|text| find(text)).any(|found| found.namespace == "secret")
         };
         // A job that cannot be told apart from one with secrets has some.
         if declared_job(state, node).is_none_or(names_one) {

@@ -84,6 +84,8 @@ pub struct StartedJob {
     pub job_url: String,
     /// Where what it prints is read and followed.
     pub logs_url: String,
+    /// Where the files are listed that it has kept.
+    pub artifacts_url: String,
 }
 
 async fn create(
@@ -119,9 +121,9 @@ async fn create(
         run = known.map(Run::from).ok_or_else(|| Problem::not_found("the run is gone"))?;
     }
     let job_url = format!("/api/v1/runs/{}/jobs/{name}", run.id);
-    let logs_url = format!("{job_url}/log");
+    let (logs_url, artifacts_url) = (format!("{job_url}/log"), format!("{job_url}/artifacts"));
     let location = format!("/api/v1/runs/{}", run.id);
-    let answer = StartedJob { run, job: name, job_url, logs_url };
+    let answer = StartedJob { run, job: name, job_url, logs_url, artifacts_url };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Answer(answer)))
 }
 

@@ -10,7 +10,8 @@ use axum::http::{StatusCode, header};
 use reactorcide_engine::audit::{Draft, Outcome};
 use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::identity::{
-    Bindings, Caller, Capability, Decision, JobAttempt, Need, Principal, TokenText, decide, identify,
+    Authority, Bindings, Caller, Capability, Decision, JobAttempt, JobToken, Need, Principal, Scope, TokenId,
+    TokenText, decide, identify,
 };
 use reactorcide_engine::queue::EntryStatus;
 use reactorcide_engine::runs::EntryFilter;
@@ -129,7 +130,11 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    let token = TokenText::parse(presented.ok_or_else(unknown)?)
+    let presented = presented.ok_or_else(unknown)?;
+    if JobToken::is_one(presented) {
+        return job(presented, api).await;
+    }
+    let token = TokenText::parse(presented)
         .map_err(|_| Problem::unauthenticated("what was presented is no token"))?;
     let known = api.identities.token(token.id()).await?;
     let now = now();
@@ -141,10 +146,9 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         identify(&token, known.as_ref(), &Bindings::default(), now)
     };
     let caller = identified.map_err(|refusal| Problem::unauthenticated(refusal.to_string()))?;
-    if let Principal::Job(attempt) = &caller.principal
-        && lease_of(api, attempt).await?.is_none()
-    {
-        return Err(Problem::unauthenticated("the attempt that the token belongs to is over"));
+    // Those of jobs are made from their lease, and none is stored.
+    if matches!(caller.principal, Principal::Job(_)) {
+        return Err(Problem::unauthenticated("the token is not known"));
     }
     if known.is_some_and(|known| known.token.should_note_use(now)) {
         // Nobody waits for it, and nobody is refused for it.
@@ -156,6 +160,26 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         });
     }
     Ok(caller)
+}
+
+/// The job that shows the token of its attempt, as long as the lease stands that the token was made from.
+async fn job(presented: &str, api: &Api) -> Result<Caller, Problem> {
+    let token =
+        JobToken::parse(presented).map_err(|_| Problem::unauthenticated("what was presented is no token"))?;
+    let lease = lease_of(api, token.attempt()).await?.filter(|lease| token.is_of(lease));
+    // Whether there is such an attempt is nobody's business.
+    lease.ok_or_else(|| Problem::unauthenticated("the attempt that the token belongs to is over"))?;
+    let attempt = token.attempt().clone();
+    let authority = Authority::Job { run: attempt.run.clone() };
+    let principal = Principal::Job(attempt);
+    Ok(Caller {
+        name: principal.to_string(),
+        principal,
+        token: TokenId("job".to_owned()),
+        expires_at: None,
+        scope: Scope::default(),
+        authority,
+    })
 }
 
 /// The lease on an attempt, while a worker has it: as long as that, and no longer, a job's token works.

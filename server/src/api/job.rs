@@ -1,6 +1,8 @@
 //! What a job asks for itself, with the token of its attempt: where the jobs of its run are, what they handed on, the run's
 //! variables, and more jobs. The token names the run, so that no request can name another.
 
+mod files;
+
 use std::collections::BTreeMap;
 
 use axum::Json as Answer;
@@ -25,7 +27,7 @@ const MOST_JOBS: u64 = 100;
 
 /// The routes of jobs about themselves.
 pub fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route::get("/api/v1/job", show)
             .named("getOwnRun", "job", "The run of the job that asks, with where its jobs are")
             .needs(Capability::JobAsk)
@@ -49,7 +51,9 @@ pub fn routes() -> Vec<Route> {
             .body::<Trigger>()
             .problems(&[409])
             .idempotent(),
-    ]
+    ];
+    routes.extend(files::routes());
+    routes
 }
 
 /// The run of a job, as the job sees it.

@@ -65,6 +65,12 @@ pub struct JobDetail {
     /// Its place in the queue, while it has one.
     #[serde(default)]
     pub queue: Option<QueueEntry>,
+    /// Where what it prints is read and followed.
+    #[serde(default)]
+    pub logs_url: String,
+    /// Where the files are listed that it has kept.
+    #[serde(default)]
+    pub artifacts_url: String,
     /// Every decision on it, oldest first.
     pub decisions: Vec<TransitionRow>,
 }
@@ -99,7 +105,22 @@ async fn show(
             break;
         }
     }
-    Ok(Answer(JobDetail { job: row.into(), depends_on, outputs, queue, decisions }))
+    let url = format!("/api/v1/runs/{run}/jobs/{}", in_path(&job));
+    let (logs_url, artifacts_url) = (format!("{url}/log"), format!("{url}/artifacts"));
+    Ok(Answer(JobDetail { job: row.into(), depends_on, outputs, queue, logs_url, artifacts_url, decisions }))
+}
+
+/// A name as it stands in the path of a URL.
+pub(super) fn in_path(name: &str) -> String {
+    let mut path = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
 }
 
 fn no_job(run: &str, job: &str) -> Problem {

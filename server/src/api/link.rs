@@ -1,6 +1,10 @@
 //! What workers ask and tell: `/worker/v1`. It is no part of the API for people; a worker and a server may be one version
 //! apart, so fields are only ever added, and unknown ones ignored.
 
+mod files;
+
+pub(super) use files::content_of;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +35,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The routes of workers.
 pub fn routes() -> Vec<Route> {
     let lease = |route: Route| route.needs(Capability::JobsLease);
-    vec![
+    let mut routes = vec![
         lease(Route::post("/worker/v1/register", register))
             .named("workerRegister", "link", "A worker says who it is")
             .answers_raw("application/json"),
@@ -52,7 +56,9 @@ pub fn routes() -> Vec<Route> {
         lease(Route::post("/worker/v1/ask", ask))
             .named("workerAsk", "link", "A job asks about its run")
             .answers_raw("application/json"),
-    ]
+    ];
+    routes.extend(files::routes());
+    routes
 }
 
 /// Who a worker is.
@@ -184,7 +190,7 @@ async fn counter(context: &Context) -> Result<(Worker, Desk), Problem> {
     };
     let claimant = Claimant { worker: name, labels: worker.labels.clone(), pool };
     let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
-    let desk = Desk::new(api.conductor.clone(), audience, claimant, api.terms);
+    let desk = Desk::new(api.conductor.clone(), audience, api.files.clone(), claimant, api.terms);
     Ok((worker, desk.directed_by(Arc::clone(&api.workers))))
 }
 

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use reactorcide_engine::artifacts::ArtifactError;
 use reactorcide_engine::coordinator::CoordinatorError;
 use reactorcide_engine::identity::IdentityError;
 use reactorcide_engine::logs::LogError;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conductor::ConductError;
+use crate::files::FilesError;
 
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -227,6 +229,35 @@ impl From<StorageError> for Problem {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", "the storage of the server is full")
             }
             _ => Self::unavailable("the storage of the server cannot be used now"),
+        }
+    }
+}
+
+impl From<ArtifactError> for Problem {
+    fn from(error: ArtifactError) -> Self {
+        match error {
+            ArtifactError::Name { .. } | ArtifactError::Checksum { .. } => {
+                Self::unprocessable(error.to_string())
+            }
+            ArtifactError::Taken { .. } => Self::conflict(error.to_string()),
+            ArtifactError::TooLarge { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string())
+            }
+            ArtifactError::Content { .. } => Self::invalid(error.to_string()),
+            ArtifactError::Storage(error) => error.into(),
+            ArtifactError::Rows(error) => error.into(),
+        }
+    }
+}
+
+impl From<FilesError> for Problem {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Over => Self::unauthenticated(error.to_string()),
+            FilesError::Missing => Self::not_found(error.to_string()),
+            FilesError::Refused(detail) => Self::forbidden(detail),
+            FilesError::Store(error) => error.into(),
+            FilesError::Run(error) => error.into(),
         }
     }
 }

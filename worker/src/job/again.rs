@@ -46,6 +46,7 @@ impl Attempt {
             }
             Err(error) => conclude(Observed { error: Some(error), ..Observed::default() }),
         };
+        let result = self.keep_files(&assignment, record.restored.as_ref(), result).await;
         self.end(record, result).await
     }
 

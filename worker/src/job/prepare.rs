@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reactorcide_engine::config::{FailureReason, Job, RunnerMode, Source};
+use reactorcide_engine::config::{FailureReason, Job, Network, RunnerMode, Source};
 use reactorcide_engine::coordinator::Report;
+use reactorcide_engine::identity::JobToken;
 use reactorcide_engine::protocol::link::{Control, SOCKET};
 use reactorcide_engine::protocol::mask::{MaskError, Values};
-use reactorcide_engine::protocol::spec::JobSpec;
+use reactorcide_engine::protocol::spec::{JobSpec, Secret};
 use reactorcide_engine::provider::{ContainerSpec, ImageInfo, ProviderError, User};
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
@@ -19,6 +20,11 @@ use crate::source::{Code, Credentials, SourceError, fetch};
 use crate::spec::job_spec;
 use crate::standby::Ready;
 use crate::workspace::{Workspace, host_user};
+
+/// The variable that says where a job reaches the server.
+const API_URL: &str = "REACTORCIDE_API_URL";
+/// The variable with the token of the attempt.
+const API_TOKEN: &str = "REACTORCIDE_API_TOKEN";
 
 /// A fetch that takes longer is told.
 const SLOW_FETCH: Duration = Duration::from_secs(2);
@@ -36,6 +42,14 @@ impl Attempt {
             key: self.key.to_text(),
             stop_after_ms: u64::try_from(self.stop_after.as_millis()).unwrap_or(u64::MAX),
         });
+        // What an engine sees is no place for a token, and who has no network needs none.
+        if let Some(api) = settings.api.as_ref()
+            && job.runner == RunnerMode::Injected
+            && job.network == Network::Isolated
+        {
+            spec.environment.insert(API_URL.to_owned(), api.clone());
+            spec.secrets.push(Secret { name: API_TOKEN.to_owned(), value: JobToken::issue(&self.lease) });
+        }
         let secrets = secrets_of(&spec)
             .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;
         let host = host_user();
@@ -50,12 +64,13 @@ impl Attempt {
         let workspace = self.make_workspace(assignment, &container, host, user);
         let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
         let (workspace, ready) = workspace?;
+        let restored = self.take_files(assignment, host, user).await?;
         container.overlays.extend(workspace.overlay(&format!("{}/src", job.mount.0)));
         let image =
             image.map_err(|error| conclude(Observed { error: Some(error), ..Observed::default() }))?;
         // What waited with what the image's name stands for no more is not what this job would get.
         let ready = ready.filter(|ready| ready.image == image.id);
-        Ok(Prepared { workspace, container, spec, secrets, ready })
+        Ok(Prepared { workspace, container, spec, secrets, ready, restored })
     }
 
     pub(super) fn has_source(&self, job: &Job) -> bool {
@@ -106,10 +121,11 @@ impl Attempt {
         let standby = &self.worker.standby;
         let waits = standby.is_for(&container.image) && !source.as_ref().is_some_and(Code::is_large);
         let ready = if waits { standby.take(container, &self.workspace) } else { None };
+        let is_kept = settings.keep_workspace || job.artifacts.is_some() || job.cache.is_some();
         let lower = match &source {
             _ if ready.is_some() => None,
-            // What is kept for people is a directory like any other.
-            Some(code) if !settings.keep_workspace && self.worker.layers.load(Ordering::Relaxed) => {
+            // What is kept, for people or for later jobs, is a directory like any other.
+            Some(code) if !is_kept && self.worker.layers.load(Ordering::Relaxed) => {
                 let lower = code.under_a_layer(&settings.sources, host, user).await;
                 lower.map_err(|error| source_failed(&error))?
             }

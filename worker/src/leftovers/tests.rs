@@ -175,6 +175,7 @@ impl Machine {
             pull: PullPolicy::IfMissing,
             pull_deadline: PATIENCE,
             secrets: Arc::clone(&self.secrets),
+            api: None,
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 30,

@@ -128,6 +128,7 @@ impl Bench {
             pull: PullPolicy::IfMissing,
             pull_deadline: PATIENCE,
             secrets: Arc::new(Secrets::default()),
+            api: None,
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 20,

@@ -9,8 +9,8 @@ use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
-use reactorcide_server::{Desk, Local, RunEnd, RunError};
-use reactorcide_state::State;
+use reactorcide_server::{Desk, Files, Local, NoProjects, RunEnd, RunError};
+use reactorcide_state::{State, Storage};
 use reactorcide_worker::{OwnerLock, Secrets, StandbySettings, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -117,6 +117,8 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         },
         pull_deadline: worker_host::PULL_DEADLINE,
         secrets: Arc::new(secrets),
+        // There is no server that a job could ask.
+        api: None,
         keep_workspace: how.keep_workspace,
         slots: how.max_parallel.map_or_else(worker_host::processors, usize::from),
         spool_bytes: worker_host::SPOOL_BYTES,
@@ -124,7 +126,9 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         standby: StandbySettings::default(),
         directory: directory.clone(),
     };
-    let ended = watched(plan, id, &provider, worker, &state, how).await;
+    let storage = Storage::open(&directory.join("objects").display().to_string())
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let ended = watched(plan, id, &provider, worker, &state, &storage, how).await;
     let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
     if how.keep_workspace {
         report::note(&format!("the workspaces are in {}", workspaces.display()));
@@ -156,6 +160,7 @@ async fn watched(
     provider: &Arc<dyn Provider>,
     worker: reactorcide_worker::Settings,
     state: &State,
+    storage: &Storage,
     how: &How,
 ) -> Result<RunEnd, RunError> {
     let style = if how.json { Style::Json } else { Style::Human };
@@ -178,8 +183,14 @@ async fn watched(
         // In one process nobody is refused.
         let _ = Worker::new(provider, desk, worker).work().await;
     };
-    let local =
-        Local { new, actor: crate::commit::actor(), holder, runs: state.runs(), queue: state.queue() };
+    let local = Local {
+        new,
+        actor: crate::commit::actor(),
+        holder,
+        runs: state.runs(),
+        queue: state.queue(),
+        files: Files::new(state.artifacts(storage), Arc::new(NoProjects)),
+    };
     let ended = reactorcide_server::run(local, work, stops, show).await;
     signals.abort();
     if let Ok(printer) = printing.await

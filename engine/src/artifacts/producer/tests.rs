@@ -10,7 +10,8 @@ use crate::workflow::{Declaration, Workflow};
 
 fn run(event: Value, jobs: Value) -> RunState {
     let profile: crate::workflow::Profile =
-        serde_json::from_value(json!({"name": "trusted", "spec": {"secrets": "granted"}})).expect("a profile");
+        serde_json::from_value(json!({"name": "trusted", "spec": {"secrets": "granted"}}))
+            .expect("a profile");
     let jobs: BTreeMap<String, crate::config::Job> = serde_json::from_value(jobs).expect("jobs");
     let declaration = |job| Declaration { job, profile: profile.clone() };
     let workflow = Workflow {
@@ -56,13 +57,21 @@ fn only_what_is_fetched_by_its_name_from_the_project_is_its_own() {
     assert_eq!(of(json!({"type": "push", "branch": "next", "sha": ""})), (base, "next".to_owned()));
     assert_eq!(of(json!({"type": "tag", "branch": "main", "tag": "v1"})), (base, "tags/v1".to_owned()));
     // A repository gives out the commits of its forks as well.
-    assert_eq!(of(json!({"type": "api", "branch": "main", "sha": "abc"})), (unverified, "commit/abc".to_owned()));
+    assert_eq!(
+        of(json!({"type": "api", "branch": "main", "sha": "abc"})),
+        (unverified, "commit/abc".to_owned())
+    );
     assert_eq!(of(json!({"type": "pull_request", "branch": "main"})), (unverified, "run/r".to_owned()));
-    let pull = json!({"type": "pull_request", "branch": "main", "sha": "abc", "number": 7, "source_origin": "fork"});
+    let pull =
+        json!({"type": "pull_request", "branch": "main", "sha": "abc", "number": 7, "source_origin": "fork"});
     assert_eq!(of(pull), (Origin::Fork, "pull/7".to_owned()));
     let push = json!({"type": "push", "branch": "main", "sha": "abc", "source_origin": "base"});
     assert_eq!(of(push), (base, "main".to_owned()));
-    assert_eq!(of(json!({"type": "manual", "source_origin": "mine"})).0, base, "a word that is none says nothing");
+    assert_eq!(
+        of(json!({"type": "manual", "source_origin": "mine"})).0,
+        base,
+        "a word that is none says nothing"
+    );
 }
 
 #[test]

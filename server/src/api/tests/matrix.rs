@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use reactorcide_engine::artifacts::{self, Namespace, NewArtifact};
 use reactorcide_engine::identity::{Account, Capability, Scope, UserId};
 use reactorcide_engine::queue::{Claim, Claimant};
 use reactorcide_engine::workers::{Worker, WorkerStatus};
@@ -137,6 +138,14 @@ async fn fixture() -> Fixture {
     world.add(Account::Service(service("spare"))).await;
     let changes = world.api.applied.store().history(None, 1).await.expect("a history");
     let change = changes[0].id.0.clone();
+    for (project, run) in [("web", &run), ("docs", &docs)] {
+        let made = artifacts::conformance::new(&format!("of-{run}"), "out/web");
+        let namespace =
+            Namespace { project: project.to_owned(), reference: "HEAD".to_owned(), ..made.namespace.clone() };
+        let made = NewArtifact { namespace, run: run.clone(), node: "build".to_owned(), ..made };
+        let content = artifacts::conformance::content(b"content", 3);
+        world.api.files.store().put(&made, content).await.expect("it is kept");
+    }
     let askers = askers(&world, &run, &docs, &ended).await;
     Fixture { world, run, ended, change, askers }
 }
@@ -235,6 +244,9 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "retryRun" => plain(&format!("/api/v1/runs/{ended}/retry"), web),
         "getJob" => plain(&format!("/api/v1/runs/{run}/jobs/build"), web),
         "getLog" => plain(&format!("/api/v1/runs/{run}/jobs/build/log"), web),
+        "listArtifacts" => plain(&format!("/api/v1/runs/{run}/artifacts"), web),
+        "listJobArtifacts" => plain(&format!("/api/v1/runs/{run}/jobs/build/artifacts"), web),
+        "getArtifact" | "removeArtifact" => plain(&format!("/api/v1/runs/{run}/artifacts/of-{run}"), web),
         "cancelJob" => plain(&format!("/api/v1/runs/{run}/jobs/build/cancel"), web),
         "listQueue" => plain("/api/v1/queue?project=web", web),
         "listWorkers" => plain("/api/v1/workers", workspace),
@@ -273,6 +285,9 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "getOwnRun" => plain("/api/v1/job", web),
         "getSibling" => plain("/api/v1/job/jobs/build", web),
         "getVars" => plain("/api/v1/job/vars", web),
+        "listOwnArtifacts" => plain("/api/v1/job/artifacts", web),
+        "getOwnArtifact" => plain(&format!("/api/v1/job/artifacts/of-{own_token}"), web),
+        "keepArtifact" => plain("/api/v1/job/artifacts?path=report.xml", web),
         "trigger" => with("/api/v1/job/triggers", json!({"vars": {"a": 1}}), web),
         "listResources" => plain("/api/v1/resources?project=web", web),
         "getResource" => plain("/api/v1/resources/Pipeline/web/ci", web),
@@ -308,6 +323,15 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
             plain(&format!("/worker/v1/log?run={run}&node=build&attempt=1&token=lease&offset=0"), workspace)
         }
         "workerAsk" => with("/worker/v1/ask", json!({"lease": lease, "query": {"about": "vars"}}), workspace),
+        "workerKeep" => plain(
+            &format!("/worker/v1/keep?run={run}&node=build&attempt=1&token=lease&kind=artifact&name=web"),
+            workspace,
+        ),
+        "workerInputs" => with("/worker/v1/inputs", json!({"lease": lease}), workspace),
+        "workerCache" => with("/worker/v1/cache", json!({"lease": lease, "key": "k"}), workspace),
+        "workerContent" => {
+            with("/worker/v1/content", json!({"lease": lease, "id": format!("of-{run}")}), workspace)
+        }
         other => panic!("{other} ({} {}) has no row in the matrix", operation.method, operation.path),
     }
 }
@@ -318,7 +342,7 @@ fn nightly() -> Value {
 
 async fn send(fixture: &Fixture, operation: &Operation, asker: &Asker) -> u16 {
     let ask = ask(operation, fixture, &asker.id).await;
-    if operation.id == "workerLog" {
+    if matches!(operation.id, "workerLog" | "workerKeep" | "keepArtifact") {
         let mut request = Request::builder().method(Method::POST).uri(ask.path);
         if !asker.token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", asker.token));

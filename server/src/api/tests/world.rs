@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use reactorcide_engine::artifacts::MemoryArtifacts;
 use reactorcide_engine::audit::MemoryAudit;
+use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::identity::{
-    Account, JobAttempt, MemoryIdentities, NewToken, Principal, Scope, ServiceAccount, ServiceAccountId,
-    Team, TeamId, Token, TokenId, TokenText, User, UserId, WorkerId,
+    Account, JobToken, MemoryIdentities, NewToken, Principal, Scope, ServiceAccount, ServiceAccountId, Team,
+    TeamId, Token, TokenId, TokenText, User, UserId, WorkerId,
 };
 use reactorcide_engine::logs::MemoryLogs;
 use reactorcide_engine::plan::Options;
@@ -26,6 +28,7 @@ use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::configure;
 use crate::coordinator::Terms;
+use crate::files::{Files, NoProjects};
 
 /// Two projects, and somebody for each role on each and on the workspace.
 pub const CONFIGURATION: &str = r"
@@ -142,6 +145,7 @@ impl World {
             audit: Arc::new(MemoryAudit::default()),
             workers: Arc::new(MemoryWorkers::default()),
             logs: Arc::new(MemoryLogs::default()),
+            files: Files::new(Arc::new(MemoryArtifacts::default()), Arc::new(NoProjects)),
             terms: Terms::default(),
             closing,
         };
@@ -212,7 +216,11 @@ impl World {
                 let mut parts = name.splitn(3, '/');
                 let attempt = parts.next().and_then(|part| part.parse().ok()).expect("an attempt");
                 let mut part = || parts.next().expect("ATTEMPT/RUN/NODE").to_owned();
-                Principal::Job(JobAttempt { attempt, run: part(), node: part() })
+                let (run, node) = (part(), part());
+                let id = TokenId(run.clone());
+                // As the worker makes it that has the lease.
+                let lease = LeaseId { run, node, attempt, token: "lease".to_owned() };
+                return (JobToken::issue(&lease).expose().to_owned(), id);
             }
         };
         let mut secret = [0; 32];
