@@ -6,6 +6,7 @@ mod docker;
 mod editor;
 mod elsewhere;
 mod fields;
+mod files;
 mod jobcode;
 mod layers;
 mod lives_on;

@@ -433,6 +433,13 @@ fn the_examples_run() {
     let ended = hello.run(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("report | both are done"), "{ended:?}");
+    let artifacts = Project::copy_of("examples/artifacts");
+    for anew in [true, false] {
+        let ended = artifacts.run(&[]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.contains("test | pear"), "{ended:?}");
+        assert_eq!(ended.stdout.contains("sorted anew"), anew, "{ended:?}");
+    }
     let wordcount = Project::copy_of("examples/c-project");
     let ended = wordcount.run(&[]);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
@@ -451,6 +458,7 @@ fn the_examples_run() {
 fn every_example_plans_clean() {
     for example in [
         "examples/hello",
+        "examples/artifacts",
         "examples/c-project",
         "examples/company",
         "examples/company-change",

@@ -119,6 +119,15 @@ impl Client {
         self.send(request).await
     }
 
+    /// Reads content from a byte on, which takes as long as it takes.
+    pub async fn content(&self, path: &str, from: u64) -> Result<Response, Failure> {
+        let mut request = self.request(Method::GET, path);
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        self.send(request).await
+    }
+
     /// Follows what goes on: calls with the name, the id and the data lines of each event, until the server ends it. Goes on
     /// where it was when the connection breaks.
     pub async fn follow(

@@ -1,6 +1,7 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
 mod apply;
+mod artifacts;
 mod drift;
 mod editor;
 mod explain;
@@ -65,6 +66,8 @@ pub enum Command {
     Runs(runs::RunsArgs),
     /// Look at the jobs of a run, read what they print, stop them
     Jobs(jobs::JobsArgs),
+    /// List and fetch the files that jobs have kept
+    Artifacts(artifacts::ArtifactsArgs),
     /// Show what waits, and why
     Queue(queue::QueueArgs),
     /// Look at workers and direct them
@@ -113,6 +116,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Login(arguments) => login::login(&arguments),
         Command::Logout => login::logout(),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
+        Command::Artifacts(arguments) => artifacts::artifacts(&arguments, settings),
         Command::Jobs(arguments) => jobs::jobs(&arguments, settings),
         Command::Queue(arguments) => queue::queue(&arguments, settings),
         Command::Workers(arguments) => workers::workers(&arguments, settings),

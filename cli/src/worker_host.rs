@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reactorcide_engine::provider::ProviderError;
+use reactorcide_state::Storage;
 use reactorcide_worker::{SourceContext, SourceLimits};
 
 use crate::exit::Failure;
+use crate::settings::Settings;
 use crate::{python_package, runner_binary};
 
 /// How long getting an image may take.
@@ -23,6 +25,12 @@ pub enum Whose {
     Personal,
     /// A server's: code comes from elsewhere, with the credentials that a job names.
     Shared,
+}
+
+/// Where artifacts and caches of runs on this machine are: `objects` beside the state, as those of its server.
+pub fn storage(settings: &Settings) -> Result<Storage, Failure> {
+    let directory = absolute(&settings.state_directory())?.join("objects");
+    Storage::open(&directory.display().to_string()).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Puts the runner and the Python package into a directory.

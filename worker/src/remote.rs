@@ -282,7 +282,7 @@ impl Coordinator for Remote {
 /// The same content, with word of each piece of it that is taken.
 fn watched(content: Content) -> (watch::Receiver<()>, Content) {
     let (moved, moves) = watch::channel(());
-    let content = content.inspect(move |_| drop(moved.send(())));
+    let content = content.inspect(move |_| moved.send_replace(()));
     (moves, content.boxed())
 }
 

@@ -170,7 +170,7 @@ fn desk(context: &Context) -> Result<Desk, Problem> {
     let claimant = Claimant { worker: name(context)?, labels: BTreeMap::new(), pool: None };
     let api = &context.api;
     let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
-    Ok(Desk::new(api.conductor.clone(), audience, claimant, api.terms))
+    Ok(Desk::new(api.conductor.clone(), audience, api.files.clone(), claimant, api.terms))
 }
 
 /// What a worker gets leases from, as its labels and its pool allow.

@@ -95,6 +95,7 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     let (engine, installed) = tokio::join!(provider.info(), worker_host::install(directory.clone()));
     engine.map_err(worker_host::provider_failure)?;
     let (runner, python) = installed?;
+    let storage = worker_host::storage(settings)?;
     let dead = sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?;
     if !dead.is_empty() {
         report::note("removed what an earlier run that was killed had left behind");
@@ -126,8 +127,6 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         standby: StandbySettings::default(),
         directory: directory.clone(),
     };
-    let storage = Storage::open(&directory.join("objects").display().to_string())
-        .map_err(|error| Failure::new(error.to_string()))?;
     let ended = watched(plan, id, &provider, worker, &state, &storage, how).await;
     let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
     if how.keep_workspace {

@@ -80,7 +80,7 @@ struct WantedContent {
 }
 
 async fn keep(context: Context, Query(piece): Query<Piece>, body: Body) -> Result<StatusCode, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     let Piece { run, node, attempt, token, kind, name, executable, size } = piece;
     let kind = ArtifactKind::parse(&kind);
     let kind = kind.ok_or_else(|| Problem::invalid("the kind is artifact or cache"))?;
@@ -91,17 +91,17 @@ async fn keep(context: Context, Query(piece): Query<Piece>, body: Body) -> Resul
 }
 
 async fn inputs(context: Context, Json(body): Json<OfLease>) -> Result<Answer<Vec<Offered>>, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     Ok(Answer(desk.inputs(&body.lease).await?))
 }
 
 async fn cache(context: Context, Json(body): Json<WantedCache>) -> Result<Answer<Option<Offered>>, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     Ok(Answer(desk.cache(&body.lease, &body.key, &body.restore_keys).await?))
 }
 
 async fn content(context: Context, Json(body): Json<WantedContent>) -> Result<Response, Problem> {
-    let (_, desk) = desk(&context).await?;
+    let desk = desk(&context)?;
     let content = desk.content(&body.lease, &body.id, body.from).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(content)).into_response())
 }
