@@ -437,7 +437,7 @@ fn the_examples_run() {
     for anew in [true, false] {
         let ended = artifacts.run(&[]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.stdout.contains("test | pear"), "{ended:?}");
+        assert!(ended.stdout.contains("test  | pear"), "{ended:?}");
         assert_eq!(ended.stdout.contains("sorted anew"), anew, "{ended:?}");
     }
     let wordcount = Project::copy_of("examples/c-project");

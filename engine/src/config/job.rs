@@ -146,10 +146,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = r"^[A-Z][A-Z_]+$")))]
     pub capabilities: Vec<String>,
-    /// Files to keep for later jobs and people. Not in effect yet: waits for the object store.
+    /// Files to keep for later jobs and people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
-    /// Directories to keep from one run to the next. Not in effect yet: waits for the object store.
+    /// Directories to keep from one run to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// What the job may trigger.
