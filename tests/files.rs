@@ -100,11 +100,17 @@ fn no_trick_of_a_job_takes_a_file_of_the_host() {
 
 #[test]
 fn a_cache_is_there_the_second_time_and_a_proposal_changes_no_trusted_one() {
-    let project = Project::with_jobs(&format!(
-        "    deps:\n      image: '{BUSYBOX}'\n\
-         \x20     command: 'cat deps/who 2>/dev/null || echo missed; mkdir -p deps; echo made by $(cat name) > deps/who; ln -sf who deps/link'\n\
-         \x20     cache: {{key: 'deps-${{hash:lock*}}', paths: [deps], restore_keys: [deps-]}}\n"
-    ));
+    let project = Project::with_files(&[(
+        ".reactorcide/ci.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n\
+             \x20 triggers: [{{event: pull_request}}, {{event: manual}}]\n\
+             \x20 jobs:\n    deps:\n      image: '{BUSYBOX}'\n\
+             \x20     command: 'cat deps/who 2>/dev/null || echo missed; mkdir -p deps; echo made by $(cat name) > deps/who; ln -sf who deps/link'\n\
+             \x20     cache: {{key: 'deps-${{hash:lock*}}', paths: [deps], restore_keys: [deps-]}}\n"
+        ),
+    )]);
     let run = |more: &[&str]| {
         project.write("name", if more[0] == "--event" { "mallory" } else { "ada" });
         let ended = project.run(more);

@@ -37,7 +37,8 @@ fn files_go_from_job_to_job_and_to_people_and_large_ones_through_nobodys_memory(
     site.say(&server, &["artifacts", "get", &run, "build", "--all", "-o", "got"]);
     let large = std::fs::metadata(site.project.path().join("got/out/large")).expect("it is there");
     assert_eq!(large.len(), 200 << 20);
-    let detail = site.job(&server, &run, "build");
+    let shown = site.say(&server, &["jobs", "show", &run, "build", "--json"]);
+    let detail: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(detail["artifacts_url"], format!("/api/v1/runs/{run}/jobs/build/artifacts"));
 
     // What succeeded is not run again, and what it has kept is still taken.
