@@ -179,6 +179,9 @@ pub struct Superseded {
     pub by: String,
 }
 
+/// How long it may take at most until the files of a job are kept that has ended.
+const FILES: Millis = 1_800_000;
+
 /// The entry of an assignment.
 pub fn entry(
     assignment: &Assignment,
@@ -190,6 +193,7 @@ pub fn entry(
     let job = &assignment.job;
     let event = serde_json::from_value(assignment.event["type"].clone()).unwrap_or(EventType::Manual);
     let grace = millis(job.grace.as_millis());
+    let files = if job.artifacts.is_some() || job.cache.is_some() { FILES } else { 0 };
     Entry {
         run: assignment.run.clone(),
         node: assignment.node.clone(),
@@ -209,7 +213,9 @@ pub fn entry(
             limit: concurrency.limit,
             mode: concurrency.mode,
         }),
-        timeout: job.timeout.map(|timeout| millis(timeout.as_millis()).saturating_add(grace)),
+        timeout: job
+            .timeout
+            .map(|timeout| millis(timeout.as_millis()).saturating_add(grace).saturating_add(files)),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn words_of_bytes(bytes: u64) -> String {
     match units.into_iter().find(|(_, size)| bytes >= *size) {
         Some((unit, size)) => {
             let tenths = bytes / (size / 10).max(1);
-            if tenths % 10 == 0 {
+            if tenths.is_multiple_of(10) {
                 format!("{} {unit}", tenths / 10)
             } else {
                 format!("{}.{} {unit}", tenths / 10, tenths % 10)

@@ -142,3 +142,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_job_that_keeps_files_is_not_ended_while_it_does() {
+    let timeout = |job: serde_json::Value| {
+        let assignment = serde_json::from_value(serde_json::json!({
+            "run": "r", "node": "n", "attempt": 1, "job": job, "profile": {"name": "trusted", "spec": {"secrets": "granted"}},
+            "triggered": false, "depth": 0, "event": {"type": "push"}, "vars": {}, "needs": {}, "inputs": {}, "at": 0,
+        }));
+        entry(&assignment.expect("an assignment"), None, 0, None, None).timeout
+    };
+    let plain = serde_json::json!({"image": "i", "command": "c", "timeout": "1m", "grace": "5s"});
+    assert_eq!(timeout(plain.clone()), Some(65_000));
+    let mut keeps = plain;
+    keeps["artifacts"] = serde_json::json!({"paths": ["x"]});
+    assert_eq!(timeout(keeps.clone()), Some(65_000 + FILES));
+    keeps.as_object_mut().expect("a job").remove("timeout");
+    assert_eq!(timeout(keeps), None);
+}

@@ -1,5 +1,7 @@
 //! Artifacts of runs: which there are, and their content.
 
+mod range;
+
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,8 +17,6 @@ use super::context::{Context, Path, Query};
 use super::jobs::in_path;
 use super::runs::run_of;
 use super::{Page, Problem, Route, page};
-
-mod range;
 
 /// The routes of artifacts.
 pub fn routes() -> Vec<Route> {
