@@ -1,5 +1,6 @@
 //! A server and its workers as processes of their own, with real containers: the session of a user, and what is killed.
 
+mod cluster;
 mod faults;
 mod files;
 pub mod harness;

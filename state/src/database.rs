@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
+use crate::begin::begin;
 use crate::error::Attempt;
 use crate::migrations::{self, FORMAT};
 
@@ -102,14 +103,6 @@ impl Database {
             .statement_cache_capacity(64);
         let pool = SqlitePoolOptions::new()
             .max_connections(options.connections)
-            // Whoever stops waiting for an answer may leave a transaction that nobody knows of: what others did in it
-            // would never be committed. Where there is none, there is nothing to roll back, which is an error.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    let _ = connection.execute("rollback").await;
-                    Ok(true)
-                })
-            })
             .acquire_timeout(options.lock_timeout + Duration::from_secs(5))
             .connect_with(connect)
             .await
@@ -185,7 +178,7 @@ impl Database {
 
     /// Begins a transaction that sees one moment.
     pub(crate) async fn read(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
-        self.pool.begin().await
+        begin(&self.pool, None).await
     }
 
     /// Begins a transaction that adds to a run.
@@ -195,7 +188,7 @@ impl Database {
 
     /// Begins the one transaction that may write, waiting for its turn.
     pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
-        let begin = self.pool.begin_with("begin immediate");
+        let begin = begin(&self.pool, Some("begin immediate"));
         tokio::pin!(begin);
         let begun = tokio::select! {
             begun = &mut begin => begun,

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod audit;
+mod begin;
 mod compaction;
 mod database;
 mod directory;

@@ -10,6 +10,7 @@ use reactorcide_engine::store::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, Postgres, Transaction};
 
+use crate::begin::begin;
 use crate::database::Options;
 use crate::error::PostgresAttempt;
 use crate::migrations::{self, FORMAT};
@@ -134,14 +135,6 @@ impl PostgresDatabase {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(CONNECT)
-            // Whoever stops waiting for an answer may leave a transaction that nobody knows of: what others did in it
-            // would never be committed.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.execute("rollback").await?;
-                    Ok(true)
-                })
-            })
             .connect_lazy_with(connect);
         Ok(Self { pool, location, schema, options })
     }
@@ -211,12 +204,12 @@ impl PostgresDatabase {
 
     /// Begins a transaction that sees one moment.
     pub(crate) async fn read(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin_with("begin isolation level repeatable read read only").await
+        begin(&self.pool, Some("begin isolation level repeatable read read only")).await
     }
 
     /// Begins a transaction that adds to a run.
     pub(crate) async fn append(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        self.pool.begin().await.map_err(|error| self.attempt("written").failed(error))
+        begin(&self.pool, None).await.map_err(|error| self.attempt("written").failed(error))
     }
 
     /// Begins the one transaction that may change the state, waiting for its turn.
@@ -224,7 +217,7 @@ impl PostgresDatabase {
         let failed = |error| self.attempt("written").failed(error);
         // Every statement sees what is committed by then: what is read after the lock is what the last one wrote.
         let mut transaction =
-            self.pool.begin_with("begin isolation level read committed").await.map_err(failed)?;
+            begin(&self.pool, Some("begin isolation level read committed")).await.map_err(failed)?;
         let patience = format!("set local lock_timeout = {}", self.options.lock_timeout.as_millis().max(1));
         transaction.execute(AssertSqlSafe(patience)).await.map_err(failed)?;
         let locked = {
