@@ -4,6 +4,8 @@ mod cluster;
 mod faults;
 mod files;
 pub mod harness;
+mod health;
 mod many;
 mod postgres;
+mod schedules;
 mod session;

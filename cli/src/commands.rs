@@ -18,6 +18,7 @@ mod reach;
 mod rollback;
 mod run;
 mod runs;
+mod schedules;
 mod schema;
 mod server;
 mod state;
@@ -70,6 +71,8 @@ pub enum Command {
     Artifacts(artifacts::ArtifactsArgs),
     /// Show what waits, and why
     Queue(queue::QueueArgs),
+    /// Show what the server starts by the clock, and when
+    Schedules(schedules::SchedulesArgs),
     /// Look at workers and direct them
     Workers(workers::WorkersArgs),
     /// Make, list and revoke tokens
@@ -119,6 +122,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Artifacts(arguments) => artifacts::artifacts(&arguments, settings),
         Command::Jobs(arguments) => jobs::jobs(&arguments, settings),
         Command::Queue(arguments) => queue::queue(&arguments, settings),
+        Command::Schedules(arguments) => schedules::schedules(&arguments, settings),
         Command::Workers(arguments) => workers::workers(&arguments, settings),
         Command::Tokens(arguments) => tokens::tokens(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),

@@ -1,6 +1,6 @@
 //! The log of what goes on for long: a server, a worker. One line an event, on standard error.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Exit, Failure};
@@ -19,11 +19,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. `REACTORCIDE_LOG` says what, as `warn` or `reactorcide_server=debug`.
-pub fn begin(format: LogFormat) -> Result<(), Failure> {
-    let wanted = std::env::var("REACTORCIDE_LOG").ok().filter(|wanted| !wanted.is_empty());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(DEFAULT)).map_err(|error| {
-        Failure::new(format!("REACTORCIDE_LOG cannot be read: {error}"))
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// How the lines of the log look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "REACTORCIDE_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// What is logged: a level, or TARGET=LEVEL separated by commas
+    #[arg(long, value_name = "LEVEL", env = "REACTORCIDE_LOG")]
+    log_level: Option<String>,
+}
+
+/// Begins to log.
+pub fn begin(arguments: &LogArgs) -> Result<(), Failure> {
+    let (format, wanted) = (arguments.log_format, arguments.log_level.as_deref());
+    let wanted = wanted.filter(|wanted| !wanted.is_empty());
+    let filter = EnvFilter::try_new(wanted.unwrap_or(DEFAULT)).map_err(|error| {
+        Failure::new(format!("what is to be logged cannot be read: {error}"))
             .hint("write a level, or TARGET=LEVEL, separated by commas")
             .exit(Exit::Usage)
     })?;

@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod outside;
 mod plan_cache;
+mod process_file;
 mod python_package;
 mod report;
 mod runner_binary;
@@ -24,7 +25,7 @@ use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use exit::{Exit, Failure};
 
@@ -39,11 +40,24 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let told = match process_file::parse(&Arguments::command(), std::env::args_os().collect()) {
+        Ok(Ok(told)) => told,
+        Ok(Err(failure)) => {
+            report::failure(&failure);
+            return failure.exit.into();
+        }
+        Err(error) => return usage(&error).into(),
+    };
+    let arguments = match Arguments::from_arg_matches(&told.matches) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error).into(),
     };
-    let settings = settings::Settings::new(arguments.global);
+    let mut settings = settings::Settings::new(arguments.global);
+    if told.file.is_some() {
+        // It names no directory of a configuration.
+        settings.config = None;
+    }
+    settings.effective = told.effective;
     settings.color.write_global();
     // A panic has said where it happened; what is left to say is that it is our fault, and not a failed job.
     match std::panic::catch_unwind(AssertUnwindSafe(|| commands::run(arguments.command, &settings))) {

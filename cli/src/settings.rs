@@ -11,7 +11,13 @@
 //! | `REACTORCIDE_WORKER_TOKEN` | `worker --token-file` | the token of a worker |
 //! | `REACTORCIDE_LISTEN` | `server --listen` | where a server listens |
 //! | `REACTORCIDE_STORAGE` | `server --storage` | where a server keeps logs and artifacts |
-//! | `REACTORCIDE_LOG` | | what a server or worker logs: a level, or `TARGET=LEVEL,…` |
+//! | `REACTORCIDE_FIRST_USER` | `server --first-user` | the first user of a new workspace |
+//! | `REACTORCIDE_STOP_AFTER`, `REACTORCIDE_LOST_AFTER` | `server --stop-after`, `--lost-after` | how long workers may be away |
+//! | `REACTORCIDE_KEEP_LOGS`, `REACTORCIDE_KEEP_ARTIFACTS`, `REACTORCIDE_KEEP_PER_PROJECT` | `server --keep-logs`, … | what is kept |
+//! | `REACTORCIDE_WITH_WORKER` | `server --with-worker` | run jobs in the server's process |
+//! | `REACTORCIDE_LOG` | `--log-level` | what a server or worker logs: a level, or `TARGET=LEVEL,…` |
+//! | `REACTORCIDE_LOG_FORMAT` | `--log-format` | how its lines look |
+//! | `REACTORCIDE_WORKER_SLOTS`, `…_LABELS`, `…_POOL`, `…_DIRECTORY`, `…_PROVIDER`, `…_KEEP_WORKSPACE`, `…_DISK_FLOOR`, `…_SPOOL` | `worker --slots`, … | the machine; labels are separated by commas |
 //! | `NO_COLOR`, `CLICOLOR_FORCE` | `--color` | no colour, colour in spite of no terminal |
 
 use std::ffi::OsString;
@@ -19,6 +25,8 @@ use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
 use clap::{Args, ValueEnum};
+
+use crate::process_file::Effective;
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
@@ -60,6 +68,8 @@ pub struct Settings {
     pub server: Option<String>,
     /// When to use colour.
     pub color: ColorChoice,
+    /// What a server or a worker goes by, and where each value came from.
+    pub effective: Vec<Effective>,
 }
 
 impl Settings {
@@ -75,6 +85,7 @@ impl Settings {
             state: arguments.state.filter(|url| !url.is_empty()),
             server: arguments.server.filter(|url| !url.is_empty()),
             color,
+            effective: Vec::new(),
         }
     }
 

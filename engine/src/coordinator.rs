@@ -13,6 +13,7 @@ use crate::protocol::query::{Answer, Query};
 use crate::protocol::trigger::TriggerRequest;
 use crate::queue::Renewed;
 use crate::scheduler::{Assignment, AttemptResult};
+use crate::workers::Health;
 
 /// Hands out jobs and hears of them. Each call may be made again when nobody knows whether it arrived. What is said of
 /// artifacts and caches is for a coordinator that has no place for them.
@@ -20,6 +21,9 @@ use crate::scheduler::{Assignment, AttemptResult};
 pub trait Coordinator: Send + Sync {
     /// Takes at most `max` attempts, and waits for them no longer than `wait`.
     async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError>;
+
+    /// Is told how the worker's machine is. It need not hear of it at once, and may care nothing.
+    fn told(&self, _health: &Health) {}
 
     /// Keeps leases. Returns what became of each, as soon as one is to stop more urgently than the worker knows, or is
     /// over, and after `wait` at the latest.

@@ -62,6 +62,8 @@ impl Occurrence {
             sha: self.sha.clone(),
             action: self.action.clone(),
             changed_files: self.changed_files.clone(),
+            schedule: String::new(),
+            due: String::new(),
         }
     }
 }

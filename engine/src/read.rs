@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 pub use document::Budget;
+use serde_json::Value;
 pub use tree::{Content, Key, Node};
 
 use crate::address::Address;
@@ -71,6 +72,38 @@ pub fn read_in(files: Vec<InputFile>, budget: &Budget, context: Context) -> Read
 
 /// Files that were read one by one, before they are held against each other and their context.
 pub struct Parsed(Vec<Part>);
+
+/// Reads a file that holds one document of a schema, or nothing: its tree, what is wrong with it, and its text.
+pub fn one(file: InputFile, budget: &Budget, schema: &Value) -> (Option<Node>, Vec<Diagnostic>, SourceFile) {
+    let mut found = Vec::new();
+    let (text, documents) = match text::decode(0, &file.path, file.bytes, budget) {
+        Ok(text) => {
+            let (documents, _) = document::documents(0, &text, budget, &mut found);
+            (text, documents)
+        }
+        Err((diagnostic, text)) => {
+            found.push(*diagnostic);
+            (text, Vec::new())
+        }
+    };
+    let source = SourceFile { path: file.path, text: text.into() };
+    let mut documents = documents.into_iter();
+    let node = documents.next().unwrap_or_else(|| {
+        let span = Span { source: 0, start: 0, end: 0 };
+        Node { span, content: Content::Mapping(Vec::new()) }
+    });
+    if let Some(second) = documents.next() {
+        let message = "the file holds more than one document";
+        found.push(Diagnostic::error("RC1007", message).at(second.span).hint("keep one"));
+    }
+    if found.is_empty() {
+        let validator = jsonschema::draft7::new(schema).expect("a generated schema is a valid one");
+        for error in validator.iter_errors(&node.to_value()) {
+            explain::explain_by(&error, &node, schema, &mut found);
+        }
+    }
+    (Some(node).filter(|_| found.iter().all(|one| one.span.is_some())), found, source)
+}
 
 /// Reads files one by one. The order in which they are given does not matter.
 pub fn parse(mut files: Vec<InputFile>, budget: &Budget) -> Parsed {

@@ -36,6 +36,9 @@ pub trait RunStore: Send + Sync {
     /// A run as it is stored, with its version and how many transitions it has had.
     async fn load(&self, run: &str) -> Result<Option<Loaded>, StoreError>;
 
+    /// The run that a delivery started.
+    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError>;
+
     /// The version of a run.
     async fn version(&self, run: &str) -> Result<Option<u64>, StoreError>;
 

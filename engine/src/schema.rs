@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::config::{API_VERSION, Kind, Metadata, Scope, Spec};
+use crate::process::{ProcessFile, ServerFile, WorkerFile};
 
 /// The schema of a document of one kind, Draft 7.
 pub fn of_kind(kind: Kind) -> Value {
@@ -70,6 +71,22 @@ pub fn of_plan() -> Value {
     schema
 }
 
+/// The schema of a file that a server or a worker is told things by, Draft 7.
+pub fn of_process<T: ProcessFile>() -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let mut root = T::json_schema(&mut generator).to_value();
+    let mut definitions = Value::Object(generator.take_definitions(true));
+    root["properties"]["$schema"] =
+        json!({"type": "string", "description": "For editors; it has no effect."});
+    simplify_all(&mut root);
+    simplify_all(&mut definitions);
+    root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    root["title"] = json!(T::TITLE);
+    root["definitions"] = definitions;
+    put_words_in_place(&mut root);
+    root
+}
+
 /// The files of `schemas/`, by path below it.
 pub fn files() -> Vec<(String, String)> {
     let text = |schema: Value| {
@@ -78,7 +95,12 @@ pub fn files() -> Vec<(String, String)> {
         text
     };
     let kinds = Kind::ALL.into_iter().map(|kind| (format!("kinds/{kind}.json"), text(of_kind(kind))));
-    let others = [("reactorcide.schema.json", whole()), ("plan.schema.json", of_plan())];
+    let others = [
+        ("reactorcide.schema.json", whole()),
+        ("plan.schema.json", of_plan()),
+        ("server.schema.json", of_process::<ServerFile>()),
+        ("worker.schema.json", of_process::<WorkerFile>()),
+    ];
     others.into_iter().map(|(name, schema)| (name.to_owned(), text(schema))).chain(kinds).collect()
 }
 

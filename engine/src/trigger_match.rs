@@ -28,6 +28,12 @@ pub struct RunEvent {
     /// The files that it changed, where that is known.
     #[serde(default)]
     pub changed_files: Vec<String>,
+    /// The name of the Schedule that fired.
+    #[serde(default)]
+    pub schedule: String,
+    /// The time that the Schedule was due at, such as `2026-11-20T03:00:00Z`.
+    #[serde(default)]
+    pub due: String,
 }
 
 impl RunEvent {
@@ -40,7 +46,8 @@ impl RunEvent {
 /// Whether an event starts a pipeline; if not, why each of its triggers does not match.
 pub fn starts(pipeline: &PipelineSpec, event: &RunEvent) -> Result<(), Vec<String>> {
     // Somebody who starts it by hand needs no trigger's permission.
-    if event.kind == EventType::Manual {
+    // A Schedule names the pipeline that it starts.
+    if event.kind == EventType::Manual || !event.schedule.is_empty() {
         return Ok(());
     }
     let mut reasons = Vec::new();

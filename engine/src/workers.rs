@@ -1,6 +1,7 @@
 //! Workers, as a server knows them.
 
 pub mod conformance;
+mod health;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use health::{Floor, Health, human};
 
 use crate::scheduler::Millis;
 use crate::store::StoreError;
@@ -70,6 +73,13 @@ pub enum WorkerStatus {
     Draining,
     /// It may not even ask.
     Disabled,
+}
+
+impl Worker {
+    /// Why it takes no jobs as it is, where it says so.
+    pub fn refuses(&self) -> Option<String> {
+        self.health.as_ref()?.get("refuses")?.as_str().map(str::to_owned)
+    }
 }
 
 impl WorkerStatus {

@@ -91,6 +91,8 @@ pub fn ad_hoc(
         sha: String::new(),
         action: String::new(),
         changed_files: Vec::new(),
+        schedule: String::new(),
+        due: String::new(),
     };
     let record = RunRecord {
         id: uuid::Uuid::now_v7().to_string(),

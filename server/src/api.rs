@@ -20,6 +20,7 @@ mod problem;
 mod queue;
 mod route;
 mod runs;
+mod schedules;
 mod services;
 mod teams;
 mod tokens;
@@ -37,6 +38,8 @@ use axum::response::{IntoResponse, Response};
 use reactorcide_engine::audit::{AuditLog, Draft, Outcome};
 use reactorcide_engine::identity::IdentityStore;
 use reactorcide_engine::logs::LogStore;
+use reactorcide_engine::removals::RemovalStore;
+use reactorcide_engine::schedule::PositionStore;
 use reactorcide_engine::workers::WorkerStore;
 use tokio::sync::watch;
 
@@ -64,7 +67,8 @@ pub use page::Page;
 pub use problem::{ConfigurationError, Problem};
 pub use queue::QueueEntry;
 pub use route::{Access, Operation, Route};
-pub use runs::{CancelRun, JobRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+pub use runs::{CancelRun, JobRow, RemovedRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+pub use schedules::ScheduleRow;
 pub use services::{NameServiceAccount, ServiceAccount};
 pub use teams::{ChangeTeam, CreateTeam, Team, TeamDetail};
 pub use tokens::{CapabilityWord, CreateToken, CreatedToken, TokenRow};
@@ -85,6 +89,10 @@ pub struct Api {
     pub identities: Arc<dyn IdentityStore>,
     /// Who did what.
     pub audit: Arc<dyn AuditLog>,
+    /// How far schedules have come.
+    pub positions: Arc<dyn PositionStore>,
+    /// What is kept no longer.
+    pub removals: Arc<dyn RemovalStore>,
     /// Who runs jobs.
     pub workers: Arc<dyn WorkerStore>,
     /// What jobs printed.
@@ -106,6 +114,7 @@ pub fn routes() -> Vec<Route> {
         jobs::routes(),
         artifacts::routes(),
         queue::routes(),
+        schedules::routes(),
         workers::routes(),
         me::routes(),
         users::routes(),

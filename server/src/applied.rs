@@ -6,14 +6,15 @@ use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Kind, Spec, WorkerPoolSpec};
 use reactorcide_engine::identity::Bindings;
 use reactorcide_engine::runs::Queue;
-use reactorcide_engine::store::{Store, StoreError};
-use tokio::sync::Mutex;
+use reactorcide_engine::store::{Store, StoreError, Uid};
+use tokio::sync::{Mutex, watch};
 
 /// Reads what is applied.
 pub struct Applied {
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
     last: Mutex<Arc<Current>>,
+    serials: watch::Sender<u64>,
 }
 
 /// What was applied at one moment.
@@ -25,12 +26,14 @@ pub struct Current {
     pub catalog: Catalog,
     /// Who has which role.
     pub bindings: Bindings,
+    /// Who its schedules are, through renames.
+    pub schedules: Vec<(Uid, Address)>,
 }
 
 impl Applied {
     /// What is applied in a store. What it says of the queue is told to that.
     pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>) -> Self {
-        Self { store, queue, last: Mutex::default() }
+        Self { store, queue, last: Mutex::default(), serials: watch::Sender::new(0) }
     }
 
     /// Where it is.
@@ -49,8 +52,14 @@ impl Applied {
                 self.queue.set_weight(project, weight).await?;
             }
             *last = Arc::new(current);
+            self.serials.send_replace(serial);
         }
         Ok(Arc::clone(&last))
+    }
+
+    /// Hears which apply was the last as soon as anybody here knows.
+    pub fn serials(&self) -> watch::Receiver<u64> {
+        self.serials.subscribe()
     }
 
     async fn read(&self) -> Result<Current, StoreError> {
@@ -64,7 +73,9 @@ impl Applied {
             }
         }
         let bindings = Bindings::of(&catalog);
-        Ok(Current { serial: snapshot.serial, catalog, bindings })
+        let schedules = snapshot.heads.iter().filter(|(address, _)| address.kind == Kind::Schedule);
+        let schedules = schedules.map(|(address, head)| (head.uid.clone(), address.clone())).collect();
+        Ok(Current { serial: snapshot.serial, catalog, bindings, schedules })
     }
 }
 

@@ -12,6 +12,8 @@ pub mod holder;
 mod local;
 mod reaper;
 mod reconcile;
+mod retention;
+mod schedules;
 mod serve;
 mod start;
 

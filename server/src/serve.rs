@@ -6,6 +6,7 @@ use std::time::Duration;
 use reactorcide_engine::identity::{NewToken, Principal, Scope, Token, TokenText, User, UserId};
 use reactorcide_engine::logs::LogStore;
 use reactorcide_engine::queue::Claimant;
+use reactorcide_engine::retention::Policy;
 use reactorcide_engine::store::{Lineage, StoreError};
 use reactorcide_state::{LogSettings, Logs, Signals, State, Storage};
 use tokio::net::TcpListener;
@@ -18,6 +19,8 @@ use crate::conductor::{Conductor, now};
 use crate::coordinator::{Desk, Terms, Tokens};
 use crate::files::Files;
 use crate::reaper;
+use crate::retention::{self, Retention};
+use crate::schedules::{self, Schedules};
 
 /// How long requests may take to end when the server does.
 const ENDING: Duration = Duration::from_secs(10);
@@ -61,15 +64,26 @@ impl Server {
         let (closing, closed) = watch::channel(false);
         let woken = conductor.clone();
         let signals = Signals::listen(&state, move || woken.wake()).await?;
+        let (audit, positions) = (state.audit(), state.positions());
+        let others = matches!(state, State::Postgres(_));
+        let schedules = Schedules {
+            conductor: conductor.clone(),
+            applied: Arc::clone(&applied),
+            positions: Arc::clone(&positions),
+            audit: Arc::clone(&audit),
+        };
         let tasks = vec![
             tokio::spawn(reaper::reap(conductor.clone())),
-            tokio::spawn(pass_on(conductor.clone(), signals, matches!(state, State::Postgres(_)))),
+            tokio::spawn(pass_on(conductor.clone(), signals, others)),
+            tokio::spawn(schedules::keep(schedules, !others)),
         ];
         let api = Api {
             conductor,
             applied,
             identities: state.identities(),
-            audit: state.audit(),
+            audit,
+            positions,
+            removals: state.removals(),
             workers: state.workers(),
             logs,
             files,
@@ -77,6 +91,21 @@ impl Server {
             closing: closed,
         };
         Ok(Self { api, closing, tasks })
+    }
+
+    /// Removes what is kept no longer, from now on.
+    #[must_use]
+    pub fn keeping(mut self, state: &State, storage: &Storage, policy: Policy) -> Self {
+        let retention = Retention {
+            policy,
+            runs: state.runs(),
+            logs: Arc::clone(&self.api.logs),
+            artifacts: state.artifacts(storage),
+            removals: Arc::clone(&self.api.removals),
+            audit: Arc::clone(&self.api.audit),
+        };
+        self.tasks.push(tokio::spawn(retention::keep(retention)));
+        self
     }
 
     /// What answers requests.

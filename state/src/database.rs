@@ -226,6 +226,9 @@ impl Database {
         Ok(())
     }
 
+    /// Nobody can be woken by a file: who wants to know looks now and then.
+    pub(crate) async fn wake(&self) {}
+
     /// Where it is, for people.
     pub fn location(&self) -> String {
         self.path.display().to_string()

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 9] = [
+const ALL: [(i64, &str, &str, &str); 11] = [
     (
         1,
         "resources",
@@ -61,6 +61,18 @@ const ALL: [(i64, &str, &str, &str); 9] = [
         "executables",
         include_str!("../migrations/sqlite/0009_executables.sql"),
         include_str!("../migrations/postgres/0009_executables.sql"),
+    ),
+    (
+        10,
+        "schedules",
+        include_str!("../migrations/sqlite/0010_schedules.sql"),
+        include_str!("../migrations/postgres/0010_schedules.sql"),
+    ),
+    (
+        11,
+        "removals",
+        include_str!("../migrations/sqlite/0011_removals.sql"),
+        include_str!("../migrations/postgres/0011_removals.sql"),
     ),
 ];
 

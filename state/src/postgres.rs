@@ -268,9 +268,18 @@ impl PostgresDatabase {
         Ok(())
     }
 
-    /// The schema that holds the workspace.
-    pub(crate) fn schema(&self) -> &str {
-        &self.schema
+    /// What servers on it listen to.
+    pub(crate) fn channel(&self) -> String {
+        format!("reactorcide_{}", self.schema)
+    }
+
+    /// Wakes the servers on it: something was applied. They look by themselves too, so a failure is none.
+    pub(crate) async fn wake(&self) {
+        let told =
+            sqlx::query("select pg_notify($1, 'applied')").bind(self.channel()).execute(&self.pool).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "servers could not be woken");
+        }
     }
 
     /// Where it is, for people: without the password.

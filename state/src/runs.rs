@@ -247,6 +247,12 @@ macro_rules! runs_on {
                 Ok(Some(Loaded { record, version: number("version")?, ordinal: number("ordinal")?, stored }))
             }
 
+            async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
+                let select = sqlx::query("select id from runs where delivery = $1").bind(key);
+                let row = select.fetch_optional(&self.database.pool).await.map_err(self.failed("read"))?;
+                row.map(|row| row.try_get("id")).transpose().map_err(self.failed("read"))
+            }
+
             async fn version(&self, run: &str) -> Result<Option<u64>, StoreError> {
                 let select = sqlx::query_scalar("select version from runs where id = $1 and definition is not null");
                 let version: Option<i64> =

@@ -27,7 +27,7 @@ impl Signals {
     pub async fn listen(state: &State, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, StoreError> {
         let changed = Arc::new(Notify::new());
         let State::Postgres(database) = state else { return Ok(Self { changed, tasks: Vec::new() }) };
-        let channel = format!("reactorcide_{}", database.schema());
+        let channel = database.channel();
         let listener = listener(&database.pool, &channel).await;
         let listener = listener.map_err(|error| database.attempt("listened to").failed(error))?;
         // Our own notifications come back to us, and must not be sent on.

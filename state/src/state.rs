@@ -7,7 +7,9 @@ use reactorcide_engine::artifacts::ArtifactStore;
 use reactorcide_engine::audit::AuditLog;
 use reactorcide_engine::identity::IdentityStore;
 use reactorcide_engine::outside::Ledger;
+use reactorcide_engine::removals::RemovalStore;
 use reactorcide_engine::runs::{Queue, RunStore};
+use reactorcide_engine::schedule::PositionStore;
 use reactorcide_engine::store::{Lineage, Store, StoreError};
 use reactorcide_engine::workers::WorkerStore;
 
@@ -16,7 +18,9 @@ use crate::database::{Database, Options};
 use crate::identity::{PostgresIdentities, SqliteIdentities};
 use crate::objects::{Artifacts, Storage};
 use crate::postgres::{PostgresDatabase, UrlError};
+use crate::removals::{PostgresRemovals, SqliteRemovals};
 use crate::runs::{PostgresRuns, SqliteRuns};
+use crate::schedules::{PostgresPositions, SqlitePositions};
 use crate::store::{PostgresStore, SqliteStore};
 use crate::workers::{PostgresWorkers, SqliteWorkers};
 
@@ -148,6 +152,22 @@ impl State {
         match self {
             Self::Sqlite(database) => Arc::new(SqliteWorkers::new(database.clone())),
             Self::Postgres(database) => Arc::new(PostgresWorkers::new(database.clone())),
+        }
+    }
+
+    /// What retention has removed.
+    pub fn removals(&self) -> Arc<dyn RemovalStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteRemovals::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresRemovals::new(database.clone())),
+        }
+    }
+
+    /// How far schedules have come.
+    pub fn positions(&self) -> Arc<dyn PositionStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqlitePositions::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresPositions::new(database.clone())),
         }
     }
 

@@ -240,6 +240,7 @@ macro_rules! store_on {
                 let failed = |error| self.database.attempt("written").failed(error);
                 self.write(&mut transaction, &commit).await.map_err(failed)?;
                 transaction.commit().await.map_err(failed)?;
+                self.database.wake().await;
                 Ok(commit.change)
             }
 

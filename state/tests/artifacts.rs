@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reactorcide_engine::artifacts::{ArtifactStore, Filter, NewArtifact, conformance};
 use reactorcide_engine::logs::{LogKey, LogStore};
+use reactorcide_engine::removals::{MemoryRemovals, RemovalRecord, RemovalStore};
 use reactorcide_engine::retention::Policy;
 use reactorcide_state::{Location, LogSettings, Logs, Options, State, Storage, sweep};
 
@@ -116,20 +117,47 @@ async fn a_sweep_removes_what_goes_and_tells_it() {
     let runs = BTreeMap::from([("old".to_owned(), Some(2_000)), ("goes-on".to_owned(), None)]);
     let day = "1d".parse().unwrap();
     let policy = Policy { logs: Some(day), artifacts: Some(day), ..Policy::default() };
-    let sweep = async |now| sweep(&logs, &*artifacts, &policy, &runs, &BTreeSet::new(), now).await.unwrap();
+    let removals = MemoryRemovals::default();
+    let sweep = async |now| {
+        sweep(&logs, &*artifacts, &removals, &policy, &runs, &BTreeSet::new(), now).await.unwrap()
+    };
     assert!(sweep(3_000).await.removed.is_empty());
     let swept = sweep(90_000_000).await;
     let said: Vec<String> =
-        swept.removed.iter().map(|removal| format!("{:?}: {}", removal.what, removal.reason)).collect();
-    assert_eq!(
-        said,
-        [
-            r#"Logs { run: "old" }: it is older than 1d"#,
-            r#"Artifact { id: "old", project: "web", name: "web", size: 3 }: it is older than 1d"#,
-        ]
-    );
+        swept.removed.iter().map(|removal| format!("{}: {}", removal.subject, removal.reason)).collect();
+    assert_eq!(said, ["artifact:old: it is older than 1d", "logs:old: it is older than 1d"]);
+    let told = removals.of_run("old").await.unwrap();
+    assert!(told.len() == 2 && told.iter().all(|removal| removal.removed_at == Some(90_000_000)), "{told:?}");
     assert!(swept.failed.is_empty() && swept.left_over.is_empty());
     assert_eq!(logs.runs().await.unwrap(), ["goes-on"]);
     assert_eq!(contents(directory.path()), ["goes-on"]);
     assert!(sweep(90_000_000).await.removed.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_killed_sweep_had_written_down_goes_with_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage(directory.path());
+    let artifacts = in_sqlite(directory.path(), &storage).await;
+    let logs = Logs::new(&storage, LogSettings::of(&storage));
+    for run in ["gone", "kept"] {
+        logs.append(&LogKey::new(run, "job", 1), 0, Bytes::from_static(b"abc")).await.unwrap();
+    }
+    let removals = MemoryRemovals::default();
+    let removal = |subject: &str| RemovalRecord {
+        subject: subject.to_owned(),
+        run: "gone".to_owned(),
+        name: None,
+        bytes: None,
+        reason: "why".to_owned(),
+        decided_at: 1,
+        removed_at: None,
+    };
+    // The second was removed before the process died, and only that was not written down.
+    removals.intend(&[removal("logs:gone"), removal("artifact:long-gone")]).await.unwrap();
+    let (policy, runs, needed) = (Policy::default(), BTreeMap::new(), BTreeSet::new());
+    let swept = sweep(&logs, &*artifacts, &removals, &policy, &runs, &needed, 5).await.unwrap();
+    assert_eq!((swept.removed.len(), swept.failed.len()), (2, 0));
+    assert_eq!(logs.runs().await.unwrap(), ["kept"]);
+    assert!(removals.open(9).await.unwrap().is_empty());
 }

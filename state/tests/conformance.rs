@@ -173,3 +173,6 @@ kept_over_all!(
     audit, MemoryAudit, SqliteAudit, PostgresAudit:
     what_is_added_is_read_back, entries_are_found);
 kept_over_all!(workers, MemoryWorkers, SqliteWorkers, PostgresWorkers: workers_come_change_and_go);
+kept_over_all!(schedule, MemoryPositions, SqlitePositions, PostgresPositions: positions_move_on_one_at_a_time);
+kept_over_all!(
+    removals, MemoryRemovals, SqliteRemovals, PostgresRemovals: removals_are_written_down_carried_out_and_told);

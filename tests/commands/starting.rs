@@ -105,3 +105,38 @@ fn files_get_their_usual_look() {
         "{formatted}"
     );
 }
+
+#[test]
+fn what_a_server_and_a_worker_are_told() {
+    let project = Project::with_files(&[
+        (
+            "server.yaml",
+            "listen: 127.0.0.1:7421\nstate_from: {file: state.url}\nstorage: objects\n\
+             leases: {stop_after: 1m, lost_after: 2m}\nretention: {logs: 30d, per_project: 20Gi}\n\
+             with_worker: true\nworker: {slots: 3, labels: {os: linux, gpu: 'no'}, disk_floor: 5%}\n",
+        ),
+        ("state.url", "postgres://ada:s3cret@db/ci\n"),
+        (
+            "worker.yaml",
+            "server: http://127.0.0.1:7421\ntoken_from: {environment: CI_TOKEN}\nlogging: {format: json}\n\
+             worker: {slots: 4, directory: jobs, spool: 1Gi}\n",
+        ),
+        ("broken.yaml", "token: rct_0123\nserver: 7\nworker:\n  slot: 4\n  labels: linux\n"),
+        ("password.yaml", "state: postgres://ada:s3cret@db/ci\nleases: {stop_after: 2m, lost_after: 1m}\n"),
+    ])
+    .with_variable("REACTORCIDE_WORKER_SLOTS", "5");
+    let mut session = Transcript::of(&project);
+    for line in [
+        "server --config server.yaml --check",
+        "server --config server.yaml --check --json --listen 127.0.0.1:0 --with-worker=false",
+        "worker --config worker.yaml --check",
+        "worker --config worker.yaml --check --slots 6 --label os=linux",
+        "worker --config broken.yaml --check",
+        "server --config password.yaml",
+        "server --config nowhere.yaml --check",
+        "worker --check --json --slots many",
+    ] {
+        session.run(line);
+    }
+    session.compare("what_a_server_and_a_worker_are_told");
+}

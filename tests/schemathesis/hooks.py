@@ -110,6 +110,8 @@ def before_call(context, case, kwargs):
         "job": lambda: "build",
         "change": change,
         "address": lambda: "Pipeline/web/ci",
+        "project": lambda: "web",
+        "schedule": lambda: "nightly",
     }
     for name in parts:
         if name in makers:

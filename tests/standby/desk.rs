@@ -14,6 +14,7 @@ use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::provider::{Owner, PullPolicy};
 use reactorcide_engine::queue::Renewed;
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
+use reactorcide_engine::workers::Floor;
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_worker::{
     OwnerLock, Secrets, Settings, SourceContext, SourceLimits, StandbySettings, Worker, remove_all,
@@ -134,6 +135,7 @@ impl Working {
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 30,
+            disk_floor: Floor::Bytes(0),
             standby: StandbySettings {
                 images: serde_json::from_value(standby).expect("settings"),
                 disk_floor: 1 << 20,

@@ -3,6 +3,7 @@
 mod container;
 mod files;
 mod follow;
+mod health;
 mod instance;
 mod job;
 mod journal;
@@ -22,6 +23,7 @@ mod worker;
 mod workspace;
 
 pub use container::{RUNNER_PATH, container_spec};
+pub use health::look as health;
 pub use instance::Instance;
 pub use keeper::{Keeper, Order};
 pub use outcome::{Observed, conclude};

@@ -15,6 +15,7 @@ use reactorcide_engine::coordinator::{
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::queue::Renewed;
+use reactorcide_engine::workers::Health;
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ pub struct Remote {
     instance: Instance,
     /// The token of leases that were asked for, while nobody knows whether they were given.
     asked: Mutex<Option<String>>,
+    /// What the server hears with the next claim.
+    health: Mutex<Option<Health>>,
 }
 
 /// Who a worker says that it is.
@@ -75,7 +78,7 @@ impl Remote {
         let client = if plain { client.tls_certs_only([]) } else { client };
         let client = client.build().map_err(|error| CoordinatorError::Unavailable(words(&error)))?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { client, url, token, instance, asked: Mutex::default() })
+        Ok(Self { client, url, token, instance, asked: Mutex::default(), health: Mutex::default() })
     }
 
     /// Says who this worker is.
@@ -187,12 +190,18 @@ impl Coordinator for Remote {
         let again = known.is_some();
         let token = known.map_or_else(|| self.instance.token(), Ok).map_err(unavailable)?;
         *self.asked() = Some(token.clone());
-        let body = json!({"max": max, "wait_ms": millis(wait), "token": token, "again": again});
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wait_ms = millis(wait);
+        let body = json!({"max": max, "wait_ms": wait_ms, "token": token, "again": again, "health": health});
         let claimed = self.call("claim", &body, wait).await;
         if !matches!(claimed, Err(CoordinatorError::Unavailable(_))) {
             *self.asked() = None;
         }
         claimed
+    }
+
+    fn told(&self, health: &Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
     }
 
     async fn renew(

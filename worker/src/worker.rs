@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Work};
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
+use reactorcide_engine::workers::Floor;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::health;
 use crate::job;
 use crate::keeper::{Keeper, back_off};
 use crate::leftovers::{self, Left};
@@ -19,6 +21,8 @@ use crate::standby::{Standby, StandbySettings};
 
 /// How long a coordinator may wait for work before it answers.
 const WAIT: Duration = Duration::from_secs(30);
+/// How often a machine that is too full for jobs is looked at.
+const FULL: Duration = Duration::from_secs(5);
 
 /// What a worker needs to know beside the jobs.
 #[derive(Debug, Clone)]
@@ -53,6 +57,8 @@ pub struct Settings {
     pub spool_bytes: u64,
     /// What is started ahead of jobs.
     pub standby: StandbySettings,
+    /// The least free disk with which it takes jobs.
+    pub disk_floor: Floor,
 }
 
 /// A worker.
@@ -136,6 +142,7 @@ impl Worker {
             });
         }
         let mut failures = 0;
+        let mut full = false;
         let mut draining = self.draining.subscribe();
         let outcome = loop {
             let first = tokio::select! {
@@ -144,9 +151,19 @@ impl Worker {
                 first = Arc::clone(&slots).acquire_owned() => first,
             };
             let Ok(first) = first else { break Ok(()) };
-            let free = slots.available_permits() + 1;
+            let health = health::look(&self.settings.directory, self.settings.disk_floor);
+            self.coordinator.told(&health);
+            if let Some(reason) = &health.refuses {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::warn!(reason, "taking no jobs");
+                }
+            } else if std::mem::take(&mut full) {
+                tracing::info!("taking jobs again");
+            }
+            // Who takes nothing says so all the same.
+            let (free, wait) = if full { (0, Duration::ZERO) } else { (slots.available_permits() + 1, WAIT) };
             // What is handed out while the worker goes away is lost in time, and given to another.
-            let claim = self.coordinator.claim(free, WAIT);
+            let claim = self.coordinator.claim(free, wait);
             let claimed = tokio::select! {
                 claimed = claim => claimed,
                 _ = draining.wait_for(|draining| *draining) => break Ok(()),
@@ -165,6 +182,13 @@ impl Worker {
                 Err(error) => break Err(error),
             };
             failures = 0;
+            // What was given before, and not heard of, is run all the same.
+            if full && leases.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep(FULL) => continue,
+                    _ = draining.wait_for(|draining| *draining) => break Ok(()),
+                }
+            }
             let mut first = Some(first);
             for lease in leases {
                 self.keeper.hold(&lease);

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
-use reactorcide_engine::config::value::Duration as Span;
+use clap::{ArgAction, Args};
+use reactorcide_engine::config::value::{Duration as Span, Size};
 use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::queue::Claimant;
-use reactorcide_engine::workers::{Worker as WorkerRecord, WorkerStatus};
+use reactorcide_engine::retention::Policy;
+use reactorcide_engine::workers::{Worker as WorkerRecord, WorkerStatus, WorkerStore};
 use reactorcide_server::{ServeError, Server, Terms};
 use reactorcide_state::Storage;
 use tokio::net::TcpListener;
@@ -16,10 +18,16 @@ use tokio::sync::oneshot;
 
 use super::worker::{Host, HostArgs, drive};
 use crate::exit::{Exit, Failure};
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogArgs};
+use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
 use crate::{applied, client, report, time};
+
+/// The name of the worker in the server's process.
+const EMBEDDED: &str = "embedded";
+/// How often it says how it is.
+const HEARD: Duration = Duration::from_secs(30);
 
 /// Options of `server`.
 #[derive(Debug, Args)]
@@ -31,19 +39,34 @@ pub struct ServerArgs {
     #[arg(long, value_name = "URL", env = "REACTORCIDE_STORAGE")]
     storage: Option<String>,
     /// The name of the first user, who is an administrator
-    #[arg(long, value_name = "NAME", default_value = "admin")]
+    #[arg(long, value_name = "NAME", default_value = "admin", env = "REACTORCIDE_FIRST_USER")]
     first_user: String,
     /// A worker that could not reach a server for so long ends its jobs
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "REACTORCIDE_STOP_AFTER")]
     stop_after: Span,
     /// A worker that nothing was heard of for so long is lost, and its jobs go to others
-    #[arg(long, value_name = "DURATION", default_value = "7m")]
+    #[arg(long, value_name = "DURATION", default_value = "7m", env = "REACTORCIDE_LOST_AFTER")]
     lost_after: Span,
-    /// How the lines of the log look
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    log_format: LogFormat,
-    /// Run jobs in this process too
+    /// Keep logs for so long after the end of their run [default: for ever]
+    #[arg(long, value_name = "DURATION", env = "REACTORCIDE_KEEP_LOGS")]
+    keep_logs: Option<Span>,
+    /// Keep artifacts and caches that say nothing of it themselves for so long [default: for ever]
+    #[arg(long, value_name = "DURATION", env = "REACTORCIDE_KEEP_ARTIFACTS")]
+    keep_artifacts: Option<Span>,
+    /// What one project's artifacts and caches may take; the oldest go first [default: without end]
+    #[arg(long, value_name = "SIZE", env = "REACTORCIDE_KEEP_PER_PROJECT")]
+    keep_per_project: Option<Size>,
+    /// Say what is wrong with the settings, or print them and where each came from, and end
     #[arg(long)]
+    check: bool,
+    /// With --check: print JSON
+    #[arg(long, requires = "check")]
+    json: bool,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Run jobs in this process too
+    #[arg(long, value_name = "BOOL", env = "REACTORCIDE_WITH_WORKER", action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true)]
     with_worker: bool,
     #[command(flatten)]
     host: HostArgs,
@@ -58,7 +81,10 @@ pub fn server(arguments: &ServerArgs, settings: &Settings) -> Result<Exit, Failu
             .hint("else a job could run twice")
             .exit(Exit::Usage));
     }
-    logging::begin(arguments.log_format)?;
+    if arguments.check {
+        return process_file::show(&settings.effective, arguments.json);
+    }
+    logging::begin(&arguments.log)?;
     client::block_on(serve(arguments, settings, terms))
 }
 
@@ -76,7 +102,13 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
             .hint("another server may have it; choose another with --listen")
     })?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
-    let server = Server::new(state, &storage, terms).await.map_err(failure)?;
+    let policy = Policy {
+        logs: arguments.keep_logs,
+        artifacts: arguments.keep_artifacts,
+        bytes_per_project: arguments.keep_per_project.map(Size::as_bytes),
+    };
+    let server = Server::new(state.clone(), &storage, terms).await.map_err(failure)?;
+    let server = server.keeping(&state, &storage, policy);
     let first = server.bootstrap(&arguments.first_user).await.map_err(failure)?;
     report::note(&format!("serving at http://{address}, logs and artifacts in {}", storage.location()));
     if let Some(token) = first {
@@ -89,6 +121,7 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let worker = if arguments.with_worker { Some(worker(arguments, settings, &server).await?) } else { None };
+    let workers = Arc::clone(&server.api().workers);
     let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
     tokio::pin!(serving);
     let ended = match worker {
@@ -99,6 +132,7 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
         Some((host, worker, given)) => {
             let ended = tokio::select! {
                 ended = &mut serving => Some(ended),
+                () = heard(&host, workers.as_ref()) => None,
                 // Its jobs end before the server does.
                 _ = drive(worker, given, stops) => None,
             };
@@ -118,13 +152,25 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     Ok(Exit::Success)
 }
 
+/// Says how the machine is to whoever looks at workers, as one of another process does.
+async fn heard(host: &Host, workers: &dyn WorkerStore) {
+    loop {
+        let (health, now) =
+            (serde_json::to_value(host.health()).ok(), i64::try_from(time::now()).unwrap_or(i64::MAX));
+        if let Err(error) = workers.seen(EMBEDDED, now, health.as_ref()).await {
+            tracing::debug!(%error, "how the embedded worker is could not be written down");
+        }
+        tokio::time::sleep(HEARD).await;
+    }
+}
+
 /// A worker in this process.
 async fn worker(
     arguments: &ServerArgs,
     settings: &Settings,
     server: &Server,
 ) -> Result<(Host, reactorcide_worker::Worker, Vec<LeaseId>), Failure> {
-    let name = "embedded";
+    let name = EMBEDDED;
     let pool = match &arguments.host.pool {
         None => None,
         Some(pool) => {

@@ -5,23 +5,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use reactorcide_engine::config::Standby;
+use reactorcide_engine::config::value::Size;
 use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
+use reactorcide_engine::workers::{Floor, Health};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_worker::{
-    Identity, Instance, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, remove_all, sweep,
+    Identity, Instance, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, health, remove_all,
+    sweep,
 };
 use sha2::{Digest, Sha256};
 
 use crate::exit::{Exit, Failure};
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogArgs};
+use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
 use crate::worker_host::{self, Whose};
 use crate::{client, report};
+
+/// The variable that holds a worker's token.
+const TOKEN_VARIABLE: &str = "REACTORCIDE_WORKER_TOKEN";
 
 /// Options of `worker`.
 #[derive(Debug, Args)]
@@ -29,9 +36,17 @@ pub struct WorkerArgs {
     /// The file that holds this worker's token; `-` is standard input [default: REACTORCIDE_WORKER_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// How the lines of the log look
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    log_format: LogFormat,
+    /// The environment variable that holds it where no file is named
+    #[arg(long, value_name = "NAME", default_value = TOKEN_VARIABLE)]
+    token_variable: String,
+    /// Say what is wrong with the settings, or print them and where each came from, and end
+    #[arg(long)]
+    check: bool,
+    /// With --check: print JSON
+    #[arg(long, requires = "check")]
+    json: bool,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     host: HostArgs,
 }
@@ -40,27 +55,39 @@ pub struct WorkerArgs {
 #[derive(Debug, Args)]
 pub struct HostArgs {
     /// What runs the containers
-    #[arg(long, value_enum, default_value_t = ProviderName::Docker, value_name = "NAME")]
+    #[arg(long, value_enum, default_value_t = ProviderName::Docker, value_name = "NAME", env = "REACTORCIDE_WORKER_PROVIDER")]
     pub provider: ProviderName,
     /// How many jobs at once [default: the number of processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), env = "REACTORCIDE_WORKER_SLOTS")]
     pub slots: Option<u16>,
     /// A label of this worker, for jobs with `runs_on` (may be given several times)
-    #[arg(long = "label", value_name = "NAME=VALUE")]
+    #[arg(
+        long = "label",
+        value_name = "NAME=VALUE",
+        env = "REACTORCIDE_WORKER_LABELS",
+        value_delimiter = ','
+    )]
     pub labels: Vec<String>,
     /// The WorkerPool that it is in
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "REACTORCIDE_WORKER_POOL")]
     pub pool: Option<String>,
     /// Where workspaces, code and logs on their way are kept [default: reactorcide/worker in the user's state directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "REACTORCIDE_WORKER_DIRECTORY")]
     pub directory: Option<PathBuf>,
     /// Where jobs reach the server, which they then know as REACTORCIDE_API_URL [default: the server's URL, unless that
     /// leads back to this machine]
     #[arg(long, value_name = "URL", env = "REACTORCIDE_JOB_API_URL")]
     pub job_api_url: Option<String>,
+    /// Take no jobs with less free disk than this: a size, or a share such as 5%
+    #[arg(long, value_name = "SIZE|PERCENT", default_value_t, env = "REACTORCIDE_WORKER_DISK_FLOOR")]
+    pub disk_floor: Floor,
     /// Leave workspaces as they are
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", env = "REACTORCIDE_WORKER_KEEP_WORKSPACE", action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true)]
     pub keep_workspace: bool,
+    /// The most log of one job that waits on disk for a slow reader
+    #[arg(long, value_name = "SIZE", default_value_t = Size::from_bytes(worker_host::SPOOL_BYTES), env = "REACTORCIDE_WORKER_SPOOL")]
+    pub spool: Size,
 }
 
 /// What runs containers.
@@ -163,7 +190,8 @@ impl Host {
                 .or_else(|| api.filter(|url| is_elsewhere(url)).map(str::to_owned)),
             keep_workspace: arguments.keep_workspace,
             slots: arguments.slots(),
-            spool_bytes: worker_host::SPOOL_BYTES,
+            spool_bytes: arguments.spool.as_bytes(),
+            disk_floor: arguments.disk_floor,
             standby: StandbySettings { images: standby, ..StandbySettings::default() },
             directory,
         };
@@ -173,6 +201,11 @@ impl Host {
     /// A worker of this machine, for a coordinator.
     pub fn worker(&self, coordinator: Arc<dyn Coordinator>) -> Worker {
         Worker::new(Arc::clone(&self.provider), coordinator, self.settings.clone())
+    }
+
+    /// How this machine is.
+    pub fn health(&self) -> Health {
+        health(&self.settings.directory, self.settings.disk_floor)
     }
 
     /// Nothing of this worker is left.
@@ -204,14 +237,17 @@ fn owner(name: &str, directory: &Path) -> Owner {
 
 /// Runs jobs until somebody stops it.
 pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failure> {
+    if arguments.check {
+        return process_file::show(&settings.effective, arguments.json);
+    }
     let url = settings.server.as_deref().ok_or_else(|| {
         Failure::new("a worker needs a server")
             .hint("name it with --server URL or REACTORCIDE_SERVER")
             .exit(Exit::Usage)
     })?;
-    logging::begin(arguments.log_format)?;
+    logging::begin(&arguments.log)?;
     client::block_on(async {
-        let token = match client::read_token(arguments.token_file.as_deref(), "REACTORCIDE_WORKER_TOKEN")? {
+        let token = match client::read_token(arguments.token_file.as_deref(), &arguments.token_variable)? {
             Some(token) => token,
             None => {
                 return Err(Failure::new("a worker needs a token")

@@ -1,6 +1,7 @@
 //! `reactorcide workers`: the workers of a server.
 
 use clap::{Args, Subcommand};
+use reactorcide_engine::workers::{Health, human};
 use reactorcide_server::api::{Page, WorkerRow};
 use serde_json::{Value, json};
 
@@ -23,6 +24,14 @@ pub struct WorkersArgs {
 enum WorkersCommand {
     /// List workers
     List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a worker and how its machine is
+    Show {
+        /// The worker
+        worker: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -61,6 +70,14 @@ pub fn workers(arguments: &WorkersArgs, settings: &Settings) -> Result<Exit, Fai
                     if *json { serde_json::to_string(row).unwrap_or_default() } else { line(row) }
                 }))
             }
+            WorkersCommand::Show { worker, json } => {
+                let row: WorkerRow = client.get(&format!("/workers/{}", escape(worker)), &[]).await?;
+                if *json {
+                    print([serde_json::to_string_pretty(&row).unwrap_or_default()])
+                } else {
+                    print(std::iter::once(line(&row)).chain(machine(&row)))
+                }
+            }
             WorkersCommand::Drain { worker } => post(&client, &direct(worker, "drain")).await,
             WorkersCommand::Enable { worker } => post(&client, &direct(worker, "enable")).await,
             WorkersCommand::Disable { worker } => post(&client, &direct(worker, "disable")).await,
@@ -83,11 +100,37 @@ fn line(row: &WorkerRow) -> String {
     format!(
         "{:<20} {:<9} {}/{} busy  seen {} ago  {}{pool}  {}",
         safe(&row.name),
-        if row.present { &row.status } else { "gone" },
+        match health(row).refuses {
+            _ if !row.present => "gone",
+            Some(_) => "full",
+            None => row.status.as_str(),
+        },
         row.busy,
         row.slots,
         duration((now - row.seen_at).max(0)),
         safe(&row.provider),
         safe(&labels.join(" ")),
     )
+}
+
+/// How it says that it is; nothing where it does not.
+fn health(row: &WorkerRow) -> Health {
+    row.health.clone().and_then(|health| serde_json::from_value(health).ok()).unwrap_or_default()
+}
+
+fn machine(row: &WorkerRow) -> Vec<String> {
+    let health = health(row);
+    let of = |part: Option<u64>, whole: Option<u64>| {
+        part.zip(whole).map(|(part, whole)| format!("{} of {}", human(part), human(whole)))
+    };
+    let load =
+        health.load.zip(health.processors).map(|(load, count)| format!("{load:.2} on {count} processors"));
+    let known = [
+        ("load", load),
+        ("memory free", of(health.memory_available, health.memory_total)),
+        ("disk free", of(health.disk_free, health.disk_total)),
+        ("takes no jobs", health.refuses.map(|reason| safe(&reason).to_string())),
+        ("version", Some(safe(&row.version).to_string())),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some(format!("  {name:<13} {}", value?))).collect()
 }

@@ -1,7 +1,5 @@
 //! Values that have a form of their own: globs, schedules, sources, names of secrets.
 
-use croner::parser::{CronParser, Seconds, Year};
-
 use super::span;
 use crate::config::{
     Declared, EventType, Job, PipelineSpec, ScheduleSpec, SecretPolicySpec, Source, Spec, WebhookTargetSpec,
@@ -9,6 +7,7 @@ use crate::config::{
 use crate::diagnostic::Diagnostic;
 use crate::diff::join;
 use crate::outside;
+use crate::schedule::{Timetable, TimetableError, check_cron, check_day, check_zone};
 
 pub fn check(declared: &Declared, found: &mut Vec<Diagnostic>) {
     match &declared.resource.spec {
@@ -196,18 +195,36 @@ fn webhook_target(declared: &Declared, spec: &WebhookTargetSpec, found: &mut Vec
 }
 
 fn schedule(declared: &Declared, spec: &ScheduleSpec, found: &mut Vec<Diagnostic>) {
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    if let Err(error) = parser.parse(&spec.cron) {
-        let diagnostic = Diagnostic::error("RC1053", format!("{:?} is not a schedule: {error}", spec.cron));
-        let hint = "five fields: minute, hour, day of the month, month, day of the week";
-        found.push(diagnostic.at(span(declared, "/spec/cron")).hint(hint));
+    let mut wrong = |pointer: &str, error: TimetableError| {
+        let hint = match &error {
+            TimetableError::Cron { .. } => {
+                "five fields: minute, hour, day of the month, month, day of the week".to_owned()
+            }
+            TimetableError::Zone { near: Some(near), .. } => format!("did you mean {near}?"),
+            TimetableError::Zone { near: None, .. } => "a name such as Europe/Vienna or UTC".to_owned(),
+            TimetableError::Day { .. } => "a day of the calendar, such as 2026-12-31".to_owned(),
+        };
+        let diagnostic = Diagnostic::error("RC1053", error.to_string());
+        found.push(diagnostic.at(span(declared, pointer)).hint(hint));
+    };
+    let cron = check_cron(&spec.cron).map_err(|error| wrong("/spec/cron", error));
+    let zone = check_zone(&spec.timezone).map_err(|error| wrong("/spec/timezone", error));
+    let mut good = cron.is_ok() && zone.is_ok();
+    for (pointer, day) in [("/spec/not_before", &spec.not_before), ("/spec/not_after", &spec.not_after)] {
+        if let Some(Err(error)) = day.as_deref().map(check_day) {
+            wrong(pointer, error);
+            good = false;
+        }
     }
-    if spec.timezone.parse::<chrono_tz::Tz>().is_err() {
-        let diagnostic = Diagnostic::error("RC1053", format!("there is no time zone {:?}", spec.timezone));
-        let zones = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-        let near = crate::suggest::nearest(&spec.timezone, zones);
-        let hint = near
-            .map_or("a name such as Europe/Vienna or UTC".to_owned(), |zone| format!("did you mean {zone}?"));
-        found.push(diagnostic.at(span(declared, "/spec/timezone")).hint(hint));
+    if spec.not_before.is_some() && spec.not_after.is_some() && spec.not_after < spec.not_before {
+        let diagnostic = Diagnostic::error("RC1053", "its last day is before its first");
+        found.push(diagnostic.at(span(declared, "/spec/not_after")));
+        good = false;
+    }
+    // From the beginning of time: what is past was once possible.
+    if good && Timetable::new(spec, "").is_ok_and(|table| table.after(0).is_none()) {
+        let diagnostic = Diagnostic::error("RC1053", format!("{:?} never comes", spec.cron));
+        let hint = "no month has such a day, or none between not_before and not_after";
+        found.push(diagnostic.at(span(declared, "/spec/cron")).hint(hint));
     }
 }

@@ -12,6 +12,16 @@ use crate::suggest::nearest;
 
 /// Says in words what a schema found.
 pub fn explain(error: &ValidationError<'_>, document: &Node, kind: Kind, diagnostics: &mut Vec<Diagnostic>) {
+    explain_by(error, document, crate::schema::cached(kind), diagnostics);
+}
+
+/// The same for any schema.
+pub fn explain_by(
+    error: &ValidationError<'_>,
+    document: &Node,
+    schema: &Value,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let pointer = error.instance_path().to_string();
     let place = |pointer: &str| document.span_of(pointer).unwrap_or(document.span);
     let span = place(&pointer);
@@ -20,7 +30,7 @@ pub fn explain(error: &ValidationError<'_>, document: &Node, kind: Kind, diagnos
         Verdict::AdditionalProperties { unexpected } => {
             for key in unexpected {
                 let span = place(&format!("{}#key", join(&pointer, key)));
-                diagnostics.push(unknown_key(key, &pointer, kind, span));
+                diagnostics.push(unknown_key(key, &pointer, schema, span));
             }
         }
         Verdict::Required { property } => {
@@ -32,7 +42,7 @@ pub fn explain(error: &ValidationError<'_>, document: &Node, kind: Kind, diagnos
         Verdict::AnyOf { context } | Verdict::OneOfNotValid { context }
             if let Some(fitting) = fitting(error, context) =>
         {
-            fitting.iter().for_each(|error| explain(error, document, kind, diagnostics));
+            fitting.iter().for_each(|error| explain_by(error, document, schema, diagnostics));
         }
         Verdict::Type { .. }
         | Verdict::AnyOf { .. }
@@ -69,9 +79,9 @@ pub fn explain(error: &ValidationError<'_>, document: &Node, kind: Kind, diagnos
     }
 }
 
-fn unknown_key(key: &str, pointer: &str, kind: Kind, span: Span) -> Diagnostic {
+fn unknown_key(key: &str, pointer: &str, schema: &Value, span: Span) -> Diagnostic {
     let diagnostic = Diagnostic::error("RC1010", format!("there is no field {key:?} here")).at(span);
-    let fields = fields_at(kind, pointer);
+    let fields = fields_at(schema, pointer);
     let hint = match key {
         "on" if fields.iter().any(|field| field == "triggers") => "did you mean triggers?".to_owned(),
         "env" if fields.iter().any(|field| field == "environment") => "did you mean environment?".to_owned(),
@@ -79,7 +89,10 @@ fn unknown_key(key: &str, pointer: &str, kind: Kind, span: Span) -> Diagnostic {
             "did you mean command?".to_owned()
         }
         "if" if fields.iter().any(|field| field == "when") => "did you mean when?".to_owned(),
-        "project" if pointer == "/metadata" => format!("a {kind} belongs to the workspace: remove the line"),
+        "project" if pointer == "/metadata" => {
+            let kind = schema.pointer("/properties/kind/const").and_then(Value::as_str).unwrap_or("resource");
+            format!("a {kind} belongs to the workspace: remove the line")
+        }
         _ => match nearest(key, fields.iter().map(String::as_str)) {
             Some(field) => format!("did you mean {field}?"),
             None => format!("the fields are {}", fields.join(", ")),
@@ -88,9 +101,8 @@ fn unknown_key(key: &str, pointer: &str, kind: Kind, span: Span) -> Diagnostic {
     diagnostic.hint(hint)
 }
 
-/// The names of the fields at a place, by walking the schema of the kind along the pointer.
-fn fields_at(kind: Kind, pointer: &str) -> Vec<String> {
-    let schema = crate::schema::cached(kind);
+/// The names of the fields at a place, by walking the schema along the pointer.
+fn fields_at(schema: &Value, pointer: &str) -> Vec<String> {
     let mut at = vec![schema];
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");

@@ -155,7 +155,8 @@ pub(super) fn event_of(
         return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
     }
     let sha = sha.unwrap_or_default();
-    Ok(RunEvent { kind, branch, tag, sha, action: String::new(), changed_files })
+    let (action, schedule, due) = Default::default();
+    Ok(RunEvent { kind, branch, tag, sha, action, changed_files, schedule, due })
 }
 
 /// Who sends an event.

@@ -87,17 +87,17 @@ async fn list(context: Context, Query(query): Query<ListQueue>) -> Result<Answer
 /// Entries with what each waits for.
 pub(super) async fn explained(api: &Api, rows: Vec<Row>) -> Result<Vec<QueueEntry>, Problem> {
     let current = api.applied.current().await?;
-    let workers: Vec<Claimant> = api
-        .workers
-        .list()
-        .await?
-        .into_iter()
-        .filter(|worker| worker.status == WorkerStatus::Active)
-        .map(|worker| {
-            let pool = worker.pool.and_then(|name| current.pool(&name).map(|spec| (name, spec)));
-            Claimant { worker: worker.name, labels: worker.labels, pool }
-        })
-        .collect();
+    let (mut workers, mut refusing) = (Vec::new(), Vec::new());
+    for worker in api.workers.list().await? {
+        let refuses = worker.refuses();
+        let pool = worker.pool.and_then(|name| current.pool(&name).map(|spec| (name, spec)));
+        let claimant = Claimant { worker: worker.name, labels: worker.labels, pool };
+        match (worker.status, refuses) {
+            (WorkerStatus::Active, None) => workers.push(claimant),
+            (WorkerStatus::Active, Some(reason)) => refusing.push((claimant, reason)),
+            _ => {}
+        }
+    }
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for slot in rows.iter().filter_map(|row| row.entry.slot.as_ref()) {
         if !groups.contains_key(&slot.group) {
@@ -113,14 +113,20 @@ pub(super) async fn explained(api: &Api, rows: Vec<Row>) -> Result<Vec<QueueEntr
     let mut positions: BTreeMap<String, u64> = BTreeMap::new();
     let describe = |row: Row| {
         let group = row.entry.slot.as_ref().map(|slot| slot.group.clone());
-        let waiting = explain(&row, group.as_ref().and_then(|group| groups.get(group)), &workers, now);
+        let group_of = group.as_ref().and_then(|group| groups.get(group));
+        let mut waiting = explain(&row, group_of, &workers, now);
+        if let Waiting::Worker(reasons) = &mut waiting {
+            let fits = |claimant: &Claimant| row.entry.needs.met_by(claimant, &row.entry.project).is_ok();
+            let refuse = refusing.iter().filter(|(claimant, _)| fits(claimant));
+            reasons.extend(refuse.map(|(claimant, why)| format!("{} takes none: {why}", claimant.worker)));
+        }
         let position = (row.status == EntryStatus::Ready).then(|| {
             let position = positions.entry(row.entry.project.clone()).or_default();
             *position += 1;
             *position
         });
         QueueEntry {
-            waits_for: words(waiting, position, workers.is_empty()),
+            waits_for: words(waiting, position),
             status: row.status.as_str().to_owned(),
             position,
             worker: row.worker,
@@ -138,11 +144,11 @@ pub(super) async fn explained(api: &Api, rows: Vec<Row>) -> Result<Vec<QueueEntr
     Ok(rows.into_iter().map(describe).collect())
 }
 
-fn words(waiting: Waiting, position: Option<u64>, nobody: bool) -> String {
+fn words(waiting: Waiting, position: Option<u64>) -> String {
     match waiting {
         Waiting::Runs(text) | Waiting::Group(text) => text,
         Waiting::Until(_) => "a delay that is not over".to_owned(),
-        Waiting::Worker(_) if nobody => "a worker: there is none".to_owned(),
+        Waiting::Worker(reasons) if reasons.is_empty() => "a worker: there is none".to_owned(),
         Waiting::Worker(reasons) => format!("a worker that fits: {}", reasons.join("; ")),
         Waiting::Turn => match position {
             Some(position) if position > 1 => {

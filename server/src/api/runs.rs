@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{EventType, FailureReason};
 use reactorcide_engine::identity::Capability;
+use reactorcide_engine::removals::RemovalRecord;
 use reactorcide_engine::runs::{RunFilter, RunRecord};
 use reactorcide_engine::scheduler::{self, Event, Millis, NodeStatus, RunStatus, Selection, Transition};
 use reactorcide_engine::trigger_match::RunEvent;
@@ -126,6 +127,30 @@ pub struct RunDetail {
     pub vars: BTreeMap<String, Value>,
     /// Its jobs, in the order in which they came to be.
     pub jobs: Vec<JobRow>,
+    /// What retention removed of it.
+    #[serde(default)]
+    pub removed: Vec<RemovedRow>,
+}
+
+/// Something that is kept no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemovedRow {
+    /// `logs` or `artifact`.
+    pub what: String,
+    /// The name of an artifact.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When that was decided, in milliseconds since 1970.
+    pub at: Millis,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<RemovalRecord> for RemovedRow {
+    fn from(removal: RemovalRecord) -> Self {
+        let what = removal.subject.split(':').next().unwrap_or_default().to_owned();
+        Self { what, name: removal.name, at: removal.decided_at, reason: removal.reason }
+    }
 }
 
 /// A job of a run.
@@ -339,6 +364,8 @@ async fn create(
         sha: body.sha.unwrap_or_default(),
         action: String::new(),
         changed_files: Vec::new(),
+        schedule: String::new(),
+        due: String::new(),
     };
     let selection = (!body.jobs.is_empty())
         .then(|| Selection { jobs: body.jobs.clone(), follow_needs: body.follow_needs });
@@ -417,7 +444,9 @@ async fn show(context: Context, Path(run): Path<String>) -> Result<Answer<RunDet
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Answer(RunDetail { run, trigger, inputs, vars, jobs }))
+    let removed = context.api.removals.of_run(&run.id).await?;
+    let removed = removed.into_iter().map(RemovedRow::from).collect();
+    Ok(Answer(RunDetail { run, trigger, inputs, vars, jobs, removed }))
 }
 
 /// Which decisions.

@@ -22,6 +22,7 @@ use reactorcide_engine::provider::fake::{Behaviour, Fake, Operation, Target};
 use reactorcide_engine::provider::{Exit, Owner, PullPolicy};
 use reactorcide_engine::queue::Renewed;
 use reactorcide_engine::scheduler::AttemptResult;
+use reactorcide_engine::workers::Floor;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -179,6 +180,7 @@ impl Machine {
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 30,
+            disk_floor: Floor::Bytes(0),
             standby: StandbySettings::default(),
         };
         let worker = Worker::new(Arc::new(self.fake.clone()), Arc::clone(&self.desk) as _, settings);

@@ -12,6 +12,7 @@ use reactorcide_engine::provider::fake::{Behaviour, Call, Fake, Operation, Step,
 use reactorcide_engine::provider::{Exit, ImageInfo, Owner, PullPolicy};
 use reactorcide_engine::queue::Renewed;
 use reactorcide_engine::scheduler::AttemptResult;
+use reactorcide_engine::workers::Floor;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -132,6 +133,7 @@ impl Bench {
             keep_workspace: false,
             slots: 4,
             spool_bytes: 1 << 20,
+            disk_floor: Floor::Bytes(0),
             standby: StandbySettings { images: vec![standby], disk_floor },
         };
         let (leases, inbox) = mpsc::unbounded_channel();

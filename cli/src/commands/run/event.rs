@@ -77,6 +77,8 @@ impl EventArgs {
             sha: self.sha.clone().unwrap_or_default(),
             action: if kind == EventType::PullRequest { "synchronize".to_owned() } else { String::new() },
             changed_files: self.changed_files.clone(),
+            schedule: String::new(),
+            due: String::new(),
         }
     }
 }

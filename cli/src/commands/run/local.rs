@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
+use reactorcide_engine::workers::Floor;
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::{Desk, Files, Local, NoProjects, RunEnd, RunError};
@@ -123,6 +124,8 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         keep_workspace: how.keep_workspace,
         slots: how.max_parallel.map_or_else(worker_host::processors, usize::from),
         spool_bytes: worker_host::SPOOL_BYTES,
+        // Whoever sits before it sees for themselves.
+        disk_floor: Floor::Bytes(0),
         // What waits pays where jobs keep coming.
         standby: StandbySettings::default(),
         directory: directory.clone(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use reactorcide_server::api::{CancelRun, JobRow, Page, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+use reactorcide_server::api::{
+    CancelRun, JobRow, Page, QueueEntry, RetryRun, Run, RunDetail, StartRun, TransitionRow,
+};
 use serde_json::Value;
 
 use crate::client::{self, Client};
@@ -240,9 +242,21 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, Failure> {
             .collect();
         (!texts.is_empty()).then(|| format!("  {what:<11} {}", texts.join(" ")))
     };
+    let of_event =
+        |name: &str| detail.trigger.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let (Some(schedule), Some(due)) = (of_event("schedule"), of_event("due")) {
+        lines.push(format!("  schedule    {}, due at {}", safe(schedule), safe(due)));
+    }
     lines.extend(said("inputs", &detail.inputs));
     lines.extend(said("vars", &detail.vars));
     lines.extend(detail.jobs.iter().map(job_line));
+    lines.extend(detail.removed.iter().map(|gone| {
+        let what = match &gone.name {
+            Some(name) => format!("the {} {:?} was", gone.what, safe(name)),
+            None => format!("its {} were", gone.what),
+        };
+        format!("  {what} removed on {}: {}", crate::time::date(gone.at.unsigned_abs()), safe(&gone.reason))
+    }));
     print(lines)
 }
 
@@ -296,10 +310,29 @@ async fn why(client: &Client, run: &str, job: Option<&str>, json: bool) -> Resul
             None => break,
         }
     }
+    if !json {
+        let waiting = waiting(client, &run, job).await;
+        found |= !waiting.is_empty();
+        print(waiting)?;
+    }
     if let (false, Some(job)) = (found, job) {
         report::note(&format!("nothing was decided on {job:?} yet, or the run has no such job"));
     }
     Ok(Exit::Success)
+}
+
+/// What the jobs of a run that no worker has wait for now. Nothing for who may not see the queue.
+async fn waiting(client: &Client, run: &str, job: Option<&str>) -> Vec<String> {
+    let entries = async {
+        let run: RunDetail = client.get(&format!("/runs/{run}"), &[]).await?;
+        let mut query = vec![("run", run.run.id), ("limit", "1000".to_owned())];
+        query.extend(run.run.project.map(|project| ("project", project)));
+        client.get::<Page<QueueEntry>>("/queue", &query).await
+    };
+    let Ok(entries) = entries.await else { return Vec::new() };
+    let wanted = entries.items.into_iter().filter(|entry| job.is_none_or(|job| entry.job == job));
+    let line = |entry: QueueEntry| format!("now: {} waits for {}", safe(&entry.job), safe(&entry.waits_for));
+    wanted.filter(|entry| entry.worker.is_none()).map(line).collect()
 }
 
 /// The run that a text means: an id, or the end of one.

@@ -249,6 +249,8 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "getArtifact" | "removeArtifact" => plain(&format!("/api/v1/runs/{run}/artifacts/of-{run}"), web),
         "cancelJob" => plain(&format!("/api/v1/runs/{run}/jobs/build/cancel"), web),
         "listQueue" => plain("/api/v1/queue?project=web", web),
+        "listSchedules" => plain("/api/v1/schedules?project=web", web),
+        "getSchedule" => plain("/api/v1/schedules/web/nightly", web),
         "listWorkers" => plain("/api/v1/workers", workspace),
         "getWorker" => plain("/api/v1/workers/w1", workspace),
         "drainWorker" => plain("/api/v1/workers/w1/drain", workspace),

@@ -15,7 +15,9 @@ use reactorcide_engine::identity::{
 use reactorcide_engine::logs::MemoryLogs;
 use reactorcide_engine::plan::Options;
 use reactorcide_engine::read::InputFile;
+use reactorcide_engine::removals::MemoryRemovals;
 use reactorcide_engine::runs::MemoryRuns;
+use reactorcide_engine::schedule::MemoryPositions;
 use reactorcide_engine::scheduler::Millis;
 use reactorcide_engine::store::{Author, Lineage, MemoryStore, Owner, Store};
 use reactorcide_engine::workers::MemoryWorkers;
@@ -58,6 +60,11 @@ spec:
   triggers: [{event: manual}]
   jobs:
     build: {image: 'busybox:1', command: 'true'}
+---
+apiVersion: reactorcide/v1
+kind: Schedule
+metadata: {name: nightly, project: web}
+spec: {pipeline: ci, cron: '0 3 * * *', timezone: Europe/Vienna}
 ---
 apiVersion: reactorcide/v1
 kind: RoleBinding
@@ -143,6 +150,8 @@ impl World {
             applied: Arc::new(Applied::new(store.clone(), runs)),
             identities: Arc::new(MemoryIdentities::default()),
             audit: Arc::new(MemoryAudit::default()),
+            removals: Arc::new(MemoryRemovals::default()),
+            positions: Arc::new(MemoryPositions::default()),
             workers: Arc::new(MemoryWorkers::default()),
             logs: Arc::new(MemoryLogs::default()),
             files: Files::new(Arc::new(MemoryArtifacts::default()), Arc::new(NoProjects)),
