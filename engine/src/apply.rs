@@ -3,7 +3,7 @@
 //! Nothing is planned again. A change of anything that the plan touches or refers to makes it stale; a
 //! change elsewhere does not, unless the consequences are no longer those that were shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::address::Address;
 use crate::config::Catalog;
@@ -12,6 +12,10 @@ use crate::outside;
 use crate::plan::{self, ActionKind, Obstacle, Pin, Plan};
 use crate::reference::references;
 use crate::store::{Author, Change, ChangeId, Commit, Head, Operation, Snapshot, Uid, Write};
+
+mod verify;
+
+pub use verify::verify;
 
 /// What the caller gives to a commit: who and why, and ids and time, which are not made here.
 pub struct Stamp<'a> {
@@ -76,6 +80,26 @@ pub enum Refusal {
     /// The state holds what this version cannot read.
     #[error("the applied state cannot be read: {0}")]
     Unreadable(String),
+    /// It is not what comes of what it would write: somebody changed it, or another version made it.
+    #[error("the plan does not hold: {what}")]
+    Untrue {
+        /// What is wrong.
+        what: String,
+    },
+    /// What it would write is no valid configuration.
+    #[error("the plan would write what is not valid: {what} ({code})")]
+    Invalid {
+        /// The code of the error.
+        code: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A finding was accepted until a day that is over.
+    #[error("the acceptance of {finding} has ended since the plan was made")]
+    Expired {
+        /// The finding's code and its subject.
+        finding: String,
+    },
 }
 
 fn listed(moved: &[Moved]) -> String {
@@ -199,8 +223,12 @@ fn found(now: &Snapshot, address: &Address) -> Option<Pin> {
 }
 
 fn stale(plan: &Plan, now: &Snapshot) -> Refusal {
-    let pins: &BTreeMap<_, _> = &plan.pins;
-    let moved = pins
+    Refusal::Stale { moved: moved(plan, now) }
+}
+
+/// What a plan touches or refers to, and is no longer as the plan saw it.
+pub fn moved(plan: &Plan, now: &Snapshot) -> Vec<Moved> {
+    plan.pins
         .iter()
         .map(|(address, planned)| Moved {
             address: address.clone(),
@@ -208,8 +236,7 @@ fn stale(plan: &Plan, now: &Snapshot) -> Refusal {
             found: found(now, address),
         })
         .filter(|moved| moved.planned != moved.found)
-        .collect();
-    Refusal::Stale { moved }
+        .collect()
 }
 
 #[cfg(test)]
