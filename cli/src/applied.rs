@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reactorcide_engine::apply::Refusal;
 use reactorcide_engine::config::value::Duration;
-use reactorcide_engine::store::{Change, CommitError, Lineage, Snapshot, Store, StoreError};
+use reactorcide_engine::store::{CommitError, Lineage, Snapshot, Store, StoreError};
 use reactorcide_state::{Location, LocationError, Options, State};
 
 use crate::exit::{Exit, Failure};
@@ -96,13 +96,6 @@ pub async fn snapshot(settings: &Settings) -> Result<Snapshot, Failure> {
     }
 }
 
-/// The last change that was applied.
-pub async fn last_change(settings: &Settings) -> Result<Option<Change>, Failure> {
-    let Some(applied) = open(settings).await? else { return Ok(None) };
-    let last = applied.store.history(None, 1).await.map_err(store_failure)?;
-    Ok(last.into_iter().next())
-}
-
 /// What a store's error means for the user.
 #[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub fn store_failure(error: StoreError) -> Failure {
@@ -127,7 +120,10 @@ pub fn commit_failure(error: CommitError) -> Failure {
         Refusal::Consequences { new } if !new.is_empty() => failure
             .hint(format!("nothing was changed; look at a new plan: {}", new.join("; ")))
             .exit(Exit::Moved),
-        Refusal::Unreadable(_) => failure,
+        Refusal::Unreadable(_) | Refusal::Untrue { .. } | Refusal::Invalid { .. } => failure,
+        Refusal::Expired { .. } => {
+            failure.hint("nothing was changed; look at a new plan").exit(Exit::NotAccepted)
+        }
         _ => failure.hint("nothing was changed; look at a new plan").exit(Exit::Moved),
     }
 }

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reactorcide_engine::protocol::spec::Sensitive;
-use reactorcide_server::api::Problem;
+use reactorcide_server::api::{Page, Problem};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::settings::Settings;
+use crate::settings::{Place, Settings};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The most that one page of a list holds.
+const MOST_OF_A_PAGE: usize = 1000;
 /// The environment variable that holds a token.
 const TOKEN: &str = "REACTORCIDE_TOKEN";
 
@@ -42,8 +44,14 @@ pub struct Login {
 impl Client {
     /// The server that the settings or a login name; none where commands work on local state.
     pub fn wanted(settings: &Settings) -> Result<Option<Self>, Failure> {
-        if settings.state.is_some() && settings.server.is_none() {
-            return Ok(None);
+        match settings.place {
+            Place::State => return Ok(None),
+            Place::Both => {
+                return Err(Failure::new("a state and a server are both named, and only one can be meant")
+                    .hint("give --state or --server; either counts before REACTORCIDE_STATE and REACTORCIDE_SERVER")
+                    .exit(Exit::Usage));
+            }
+            Place::Server | Place::Unsaid => {}
         }
         let login = Login::read()?;
         let Some(url) = settings.server.clone().or_else(|| login.as_ref().map(|login| login.url.clone()))
@@ -98,10 +106,78 @@ impl Client {
         self.read(response).await
     }
 
+    /// Reads something that may not be there.
+    pub async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
+        let request = self.request(Method::GET, path).timeout(PATIENCE);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let response = self.checked(response).await?;
+        self.read(response).await.map(Some)
+    }
+
     /// Makes or does something.
     pub async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
         let response = self.send(self.request(Method::POST, path).json(body).timeout(PATIENCE)).await?;
         self.read(response).await
+    }
+
+    /// Does something, for who wants to know why it is not done. A request that did not get there is not done.
+    pub async fn ask<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        patience: Duration,
+    ) -> Result<Result<T, Problem>, Failure> {
+        let request = self.request(Method::POST, path).json(body).timeout(patience);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return self.read(response).await.map(Ok);
+        }
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap_or_default();
+        serde_json::from_slice(&bytes).map(Err).map_err(|_| self.no_server(status))
+    }
+
+    /// Changes a part of something.
+    pub async fn patch<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
+        let response = self.send(self.request(Method::PATCH, path).json(body).timeout(PATIENCE)).await?;
+        self.read(response).await
+    }
+
+    /// Puts something where it belongs.
+    pub async fn put(&self, path: &str) -> Result<(), Failure> {
+        self.send(self.request(Method::PUT, path).timeout(PATIENCE)).await.map(|_| ())
+    }
+
+    /// Every item of a list that comes in pages, up to so many.
+    pub async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        most: usize,
+    ) -> Result<Vec<T>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < most {
+            let mut query = query.to_vec();
+            query.push(("limit", (most - items.len()).min(MOST_OF_A_PAGE).to_string()));
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
+            let page: Page<T> = self.get(path, &query).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        items.truncate(most);
+        Ok(items)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Removes something.
@@ -190,18 +266,26 @@ impl Client {
             return Ok(response);
         }
         let bytes = response.bytes().await.unwrap_or_default();
-        let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(Failure::new(format!("{} answered {status}", self.url))
-                .hint("is it a server of reactorcide?"));
-        };
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(self.refused(problem)),
+            Err(_) => Err(self.no_server(status)),
+        }
+    }
+
+    /// What it means that the server will not.
+    pub fn refused(&self, problem: Problem) -> Failure {
         let mut failure = Failure::new(problem.detail);
-        failure.hint = problem.hint.or_else(|| match status.as_u16() {
+        failure.hint = problem.hint.or_else(|| match problem.status {
             401 => Some(format!("`reactorcide login {}` with a token that works", self.url)),
             403 => Some("somebody with the role admin can give you more: see docs/access.md".to_owned()),
             500.. => problem.request_id.map(|id| format!("the server's log knows the request as {id}")),
             _ => None,
         });
-        Err(failure)
+        failure
+    }
+
+    fn no_server(&self, status: reqwest::StatusCode) -> Failure {
+        Failure::new(format!("{} answered {status}", self.url)).hint("is it a server of reactorcide?")
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {

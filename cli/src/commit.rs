@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use reactorcide_engine::apply::{Moved, Refusal, Stamp, decide};
+use reactorcide_engine::apply::{Moved, Refusal, Stamp, decide, moved};
 use reactorcide_engine::config::Kind;
 use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::outside::EffectKind;
 use reactorcide_engine::plan::{Pin, Plan, differences};
-use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Store, Uid};
+use reactorcide_engine::store::{Author, Change, ChangeId, CommitError, Revision, Uid};
+use reactorcide_server::api::{Effect, Problem};
 use rustix::termios::{QueueSelector, tcflush};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::applied::Applied;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
+use crate::workspace::{self, Server, Workspace};
 use crate::{applied, outside, report, time};
 
 /// What every command that changes the state is told.
@@ -66,6 +68,10 @@ pub fn carry_out_towards(
     applied::block_on(async {
         // From here on Ctrl-C is an answer.
         let mut ctrl_c = listen()?;
+        let server = workspace::server(settings).await?;
+        if server.is_some() {
+            workspace::keep_secrets(&arguments.secrets)?;
+        }
         let _ = write!(crate::stdout::stdout(), "{}", report::plan::render(plan, nothing));
         refuse(plan, approved, arguments)?;
         if !plan.has_changes() {
@@ -80,6 +86,9 @@ pub fn carry_out_towards(
                 }
                 Answer::Interrupted => return Ok(interrupted()),
             }
+        }
+        if let Some(server) = server {
+            return through(server, plan, arguments, &mut ctrl_c).await;
         }
         if !plan.effects.is_empty() {
             // What is wrong with the values that were given is said before anything is changed.
@@ -96,6 +105,60 @@ pub fn carry_out_towards(
         }
         reconcile(arguments, settings, plan, is_new, &mut ctrl_c).await
     })
+}
+
+/// Gives a plan to a server, which carries it out, and what it owes elsewhere too.
+async fn through(
+    server: Server,
+    plan: &Plan,
+    arguments: &CommitArgs,
+    ctrl_c: &mut Signal,
+) -> Result<Exit, Failure> {
+    let resumed: Vec<_> = plan.effects.iter().filter(|one| one.effect == EffectKind::Resume).collect();
+    let is_new = resumed.len() < plan.effects.len() || plan.summary.total() > 0;
+    let is_resumed = |effect: &Effect| resumed.iter().any(|one| Some(&one.place) == effect.place.as_ref());
+    let mut effects = if resumed.is_empty() { Vec::new() } else { server.effects(None).await? };
+    effects.retain(is_resumed);
+    // The server says who.
+    let author =
+        Author { actor: String::new(), message: arguments.message.clone(), commit: arguments.commit.clone() };
+    // Once it is asked, Ctrl-C changes nothing any more.
+    match server.apply(plan, author).await? {
+        Ok(applied) => {
+            if let Some(row) = applied.change {
+                show(&workspace::change(row)?);
+            }
+            effects.extend(applied.effects);
+        }
+        Err(problem) => return Err(not_applied(server, plan, problem).await?),
+    }
+    let patience = arguments.lock_timeout.to_std();
+    tokio::select! {
+        ended = outside::follow(&server, is_new, effects, patience) => ended.map(|()| Exit::Success),
+        _ = ctrl_c.recv() => {
+            report::note("interrupted: the server goes on with what is owed elsewhere");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+/// Why a server did not apply a plan, with what moved since it was made.
+async fn not_applied(server: Server, plan: &Plan, problem: Problem) -> Result<Failure, Failure> {
+    let failure = server.refused(problem);
+    if failure.exit != Exit::Moved {
+        return Ok(failure);
+    }
+    let workspace = Workspace::Server(server);
+    // Who may not see everything is told what the server says.
+    let Ok(now) = workspace.snapshot().await else { return Ok(failure) };
+    let moved = moved(plan, &now);
+    if !moved.is_empty() {
+        if let Some(change) = applied_before(plan, &workspace).await? {
+            return Ok(applied_already(&change));
+        }
+        show_moved(plan, &moved, &workspace).await?;
+    }
+    Ok(failure)
 }
 
 /// Whether a plan may go on to the question.
@@ -198,7 +261,9 @@ async fn commit(
     plan: &Plan,
     begun: &AtomicBool,
 ) -> Result<Change, Failure> {
-    let Applied { state, store } = applied::create(settings, arguments.lock_timeout).await?;
+    let applied = applied::create(settings, arguments.lock_timeout).await?;
+    let (state, store) = (applied.state.clone(), Arc::clone(&applied.store));
+    let workspace = Workspace::Local(applied);
     let author =
         Author { actor: actor(), message: arguments.message.clone(), commit: arguments.commit.clone() };
     let mut uids = || Uid(uuid::Uuid::now_v7().to_string());
@@ -213,11 +278,10 @@ async fn commit(
         Ok(change) => change,
         Err(error) => {
             if let CommitError::Refused(Refusal::Stale { moved }) = &error {
-                if let Some(change) = applied_before(plan, &*store).await? {
-                    let message = format!("the plan was applied already, as change {}", change.serial);
-                    return Err(Failure::new(message).hint("there is nothing left to do").exit(Exit::Moved));
+                if let Some(change) = applied_before(plan, &workspace).await? {
+                    return Err(applied_already(&change));
                 }
-                show_moved(plan, moved, &*store).await?;
+                show_moved(plan, moved, &workspace).await?;
             }
             return Err(applied::commit_failure(error));
         }
@@ -227,15 +291,21 @@ async fn commit(
 }
 
 /// The change that carried out this very plan, if one did.
-async fn applied_before(plan: &Plan, store: &dyn Store) -> Result<Option<Change>, Failure> {
-    let changes = store.history(None, u32::MAX).await.map_err(applied::store_failure)?;
+async fn applied_before(plan: &Plan, workspace: &Workspace) -> Result<Option<Change>, Failure> {
+    let changes = workspace.history(None, u32::MAX).await?;
     Ok(changes.into_iter().find(|change| change.plan == plan.fingerprint && change.serial > plan.base.serial))
 }
 
+fn applied_already(change: &Change) -> Failure {
+    Failure::new(format!("the plan was applied already, as change {}", change.serial))
+        .hint("there is nothing left to do")
+        .exit(Exit::Moved)
+}
+
 /// Shows three sides of each resource that moved: as the plan saw it, as it is, and as the plan would have made it.
-async fn show_moved(plan: &Plan, moved: &[Moved], store: &dyn Store) -> Result<(), Failure> {
+async fn show_moved(plan: &Plan, moved: &[Moved], workspace: &Workspace) -> Result<(), Failure> {
     for moved in moved {
-        let revisions = store.revisions(&moved.address).await.map_err(applied::store_failure)?;
+        let revisions = workspace.revisions(&moved.address).await?;
         let read = |pin: &Option<Pin>| {
             let pin = pin.as_ref()?;
             let is_it = |one: &&Revision| one.head.uid == pin.uid && one.head.generation == pin.generation;

@@ -20,6 +20,7 @@ const MAX_FILES: usize = 50_000;
 const MAX_DEPTH: usize = 32;
 
 /// The files of a configuration as they are on the disk.
+#[derive(Clone)]
 pub struct Files {
     directory: PathBuf,
     /// Sorted by path.

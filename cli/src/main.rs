@@ -20,6 +20,7 @@ mod signals;
 mod stdout;
 mod time;
 mod worker_host;
+mod workspace;
 
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
@@ -40,6 +41,14 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    let parsed = Arguments::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (arguments, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error).into(),
+    };
+    let settings = settings::Settings::new(arguments.global, &matches);
     let told = match process_file::parse(&Arguments::command(), std::env::args_os().collect()) {
         Ok(Ok(told)) => told,
         Ok(Err(failure)) => {

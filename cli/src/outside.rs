@@ -4,28 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::canonical::read_document;
 use reactorcide_engine::config::{Kind, SecretSource, SecretSpec, Spec, WebhookTargetSpec};
-use reactorcide_engine::outside::{
-    Access, Act, Observation, Outside, OutsideError, Owed, Place, Sight, compare, last_of, target_of,
-};
+use reactorcide_engine::outside::{Act, Observation, OutsideError, Owed, Place, target_of};
 use reactorcide_engine::printable::printable;
 use reactorcide_engine::protocol::mask;
 use reactorcide_engine::reference::secret_name;
 use reactorcide_engine::store::{Snapshot, Store};
 use reactorcide_providers::webhook::{Tokens, Webhooks};
-use reactorcide_server::{Progress, Reconcile, ReconcileError, Reconciled, holder};
-use serde_json::Value;
+use reactorcide_server::api::{Effect, EffectStatus};
+use reactorcide_server::{Progress, Reconcile, ReconcileError, Reconciled, holder, observe};
 
 use crate::applied::{self, Applied};
 use crate::exit::{Exit, Failure};
+use crate::workspace::{self, Server, Workspace};
 use crate::{report, secrets, time};
-
-/// How many objects are looked at at once.
-const AT_ONCE: usize = 16;
 
 /// What opens the doors: what `--secret` gives, and what applied Secrets say that this machine finds. What has no value
 /// here is missed where it is needed, and only there.
@@ -36,10 +30,7 @@ pub fn client(
     pairs: &[String],
 ) -> Result<Webhooks, Failure> {
     let mut tokens: Tokens = secrets::given(pairs)?;
-    for (name, value) in &tokens {
-        mask::check(value.expose().as_bytes())
-            .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
-    }
+    usable(&tokens)?;
     let documents = snapshot.heads.iter().filter(|(address, _)| address.kind == Kind::WebhookTarget);
     let documents = documents.map(|(_, head)| &head.document);
     let owed = snapshot.owed.iter().map(|owed| &owed.document);
@@ -75,35 +66,38 @@ pub fn client(
     Webhooks::new(tokens).map_err(|error| Failure::new(format!("no requests can be made: {error}")))
 }
 
-/// Looks at the objects that are ours and where they shall be; of these resources only, where some are named.
-pub async fn observe(snapshot: &Snapshot, only: &[Address], client: &dyn Outside) -> Vec<Observation> {
-    let is_owed = |place: &Place| snapshot.owed.iter().any(|owed| owed.place == *place);
-    let settled =
-        snapshot.objects.iter().filter(|object| object.applied.is_some() && !is_owed(&object.place));
-    let wanted = settled.filter_map(|object| {
-        let (address, head) = snapshot.heads.iter().find(|(_, head)| head.uid == object.uid)?;
-        let spec = target_of(&head.document)?;
-        let access = Access::new(&spec, &object.place);
-        (only.is_empty() || only.contains(address)).then_some((object, access))
-    });
-    let mut seen: Vec<Observation> = stream::iter(wanted)
-        .map(|(object, access)| async move {
-            let applied = last_of(object);
-            let is_same =
-                |seen: &Value| applied.as_ref().is_some_and(|last| compare(seen, last, None).is_empty());
-            let sight = match client.look(&access).await {
-                Ok(Some(seen)) if is_same(&seen.body) => Sight::Same,
-                Ok(Some(seen)) => Sight::Present(seen.shown),
-                Ok(None) => Sight::Absent,
-                Err(error) => Sight::Unknown(error.to_string()),
-            };
-            Observation { uid: object.uid.clone(), place: access.place, sight }
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    seen.sort_by(|a, b| (&a.uid, &a.place).cmp(&(&b.uid, &b.place)));
-    seen
+/// What opens doors with these values alone.
+pub fn webhooks(tokens: Tokens) -> Result<Webhooks, Failure> {
+    usable(&tokens)?;
+    Webhooks::new(tokens).map_err(|error| Failure::new(format!("no requests can be made: {error}")))
+}
+
+fn usable(tokens: &Tokens) -> Result<(), Failure> {
+    for (name, value) in tokens {
+        mask::check(value.expose().as_bytes())
+            .map_err(|error| Failure::new(format!("the secret {name:?} cannot be used: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Looks at the objects that are ours and where they shall be; of these resources only, where some are named. A server
+/// looks with what opens its own doors.
+pub async fn look(
+    workspace: Option<&Workspace>,
+    snapshot: &Snapshot,
+    only: &[Address],
+    secrets: &[String],
+) -> Result<Vec<Observation>, Failure> {
+    match workspace {
+        Some(Workspace::Server(server)) => {
+            workspace::keep_secrets(secrets)?;
+            if snapshot.objects.is_empty() { Ok(Vec::new()) } else { server.observe(only).await }
+        }
+        _ => {
+            let client = client(snapshot, &BTreeMap::new(), None, secrets)?;
+            Ok(observe(snapshot, only, &client).await)
+        }
+    }
 }
 
 /// How the secrets were last declared that open what is owed and are declared no more: one may go together with what it
@@ -185,13 +179,76 @@ pub async fn carry_out(
 }
 
 fn done(task: &Owed, act: &Act) -> String {
+    said(act.as_str(), &task.place, &task.address)
+}
+
+/// What was done, from its word in the journal.
+fn said(act: &str, place: &Place, address: &Address) -> String {
     let word = match act {
-        Act::Nothing => "as it shall be:",
-        Act::Create => "made",
-        Act::Replace(_) => "replaced",
-        Act::Remove => "deleted",
+        "create" => "made",
+        "replace" => "replaced",
+        "remove" => "deleted",
+        _ => "as it shall be:",
     };
-    format!("{word} {} ({})", task.place, task.address)
+    format!("{word} {place} ({address})")
+}
+
+/// How often a server is asked how far it is, at first and later.
+const ASK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Follows what a server carries out by itself, and says what was done. `before` is how each stood when it began.
+pub async fn follow(
+    server: &Server,
+    is_new: bool,
+    before: Vec<Effect>,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let all = before.len();
+    let mut waiting: BTreeMap<(u64, u32), Effect> =
+        before.into_iter().map(|effect| ((effect.serial, effect.ordinal), effect)).collect();
+    let (mut failed, mut pause, since) = (0, ASK.0, std::time::Instant::now());
+    while !waiting.is_empty() && since.elapsed() < patience {
+        let serials: BTreeSet<u64> = waiting.keys().map(|(serial, _)| *serial).collect();
+        for serial in serials {
+            for now in server.effects(Some(serial)).await? {
+                let key = (now.serial, now.ordinal);
+                let Some(was) = waiting.get(&key) else { continue };
+                let (Some(place), Some(address)) = (&was.place, &was.address) else { continue };
+                match now.status {
+                    EffectStatus::Done => {
+                        let text = said(now.did.as_deref().unwrap_or_default(), place, address);
+                        let _ = writeln!(crate::stdout::stdout(), "  {}", printable(&text));
+                    }
+                    EffectStatus::Void => {}
+                    EffectStatus::Owed if now.failures > was.failures => {
+                        failed += 1;
+                        report::note(&format!("  {address}: {}", now.error.as_deref().unwrap_or_default()));
+                    }
+                    EffectStatus::Owed => continue,
+                }
+                waiting.remove(&key);
+            }
+        }
+        if !waiting.is_empty() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ASK.1);
+        }
+    }
+    let left = failed + waiting.len();
+    if left == 0 {
+        return Ok(());
+    }
+    let applied = if is_new { "the change is applied, but " } else { "" };
+    let all = report::count(all, "effect");
+    let failure = if failed > 0 {
+        Failure::new(format!("{applied}{left} of {all} elsewhere could not be carried out"))
+            .hint("the server tries again by itself; the same command tries at once")
+    } else {
+        Failure::new(format!("{applied}{left} of {all} elsewhere is not carried out yet"))
+            .hint("the server goes on with it; `reactorcide plan` shows what is left")
+            .exit(Exit::Held)
+    };
+    Err(failure)
 }
 
 /// A holder as people know it: without what tells processes apart.

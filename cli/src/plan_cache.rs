@@ -14,6 +14,7 @@ use reactorcide_state::Location;
 use sha2::{Digest, Sha256};
 
 use crate::applied;
+use crate::client::Client;
 use crate::settings::Settings;
 
 /// The file, beside the state.
@@ -74,6 +75,9 @@ fn read(settings: &Settings) -> Option<String> {
 }
 
 fn path(settings: &Settings) -> Option<PathBuf> {
+    if Client::wanted(settings).ok()?.is_some() {
+        return Some(settings.state_directory().join(FILE));
+    }
     match applied::location(settings).ok()? {
         Location::Sqlite(file) => Some(file.with_file_name(FILE)),
         // A change has an id of its own wherever it was made, so that one file serves several states.

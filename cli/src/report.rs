@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use reactorcide_engine::config::SourceFile;
 use reactorcide_engine::diagnostic::{Diagnostic, Severity};
 pub use reactorcide_engine::printable::printable;
+use reactorcide_server::api::ConfigurationError;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -24,6 +25,23 @@ pub fn diagnostics(diagnostics: &[Diagnostic], sources: &[SourceFile]) {
     let mut stderr = anstream::stderr().lock();
     for diagnostic in diagnostics {
         let _ = write!(stderr, "{}", render(diagnostic, sources));
+    }
+}
+
+/// Prints what a server says is wrong with a configuration to stderr.
+pub fn configuration_errors(errors: &[ConfigurationError]) {
+    let mut stderr = anstream::stderr().lock();
+    for error in errors {
+        let _ = writeln!(stderr, "{ERROR}error[{}]{ERROR:#}: {}", error.code, printable(&error.message));
+        if let Some(path) = &error.path {
+            let numbers = [error.line, error.column].into_iter().flatten();
+            let place = numbers.fold(path.clone(), |place, number| format!("{place}:{number}"));
+            let _ = writeln!(stderr, " {FRAME}-->{FRAME:#} {}", printable(&place));
+        }
+        if let Some(hint) = &error.hint {
+            let _ = writeln!(stderr, "{HINT}hint:{HINT:#} {}", printable(hint));
+        }
+        let _ = writeln!(stderr);
     }
 }
 

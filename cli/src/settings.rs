@@ -1,5 +1,8 @@
 //! What every command is told beside its own arguments: flag, else environment variable, else default.
 //!
+//! Where applied state is: `--state` or `--server`, else `REACTORCIDE_STATE` or `REACTORCIDE_SERVER`, else the server of
+//! `login`, else SQLite beside the configuration. `--state local` is the last one by name.
+//!
 //! Every environment variable that `reactorcide` reads is in this file:
 //!
 //! | variable | flag | meaning |
@@ -24,7 +27,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 
 use crate::process_file::Effective;
 
@@ -34,7 +38,7 @@ pub struct GlobalArgs {
     /// Directory of the configuration [default: .reactorcide of the current directory, else that itself]
     #[arg(long, global = true, value_name = "DIR", env = "REACTORCIDE_CONFIG")]
     config: Option<OsString>,
-    /// Where applied state is kept [default: SQLite in .reactorcide-state beside the configuration]
+    /// Where applied state is kept: sqlite:PATH, postgres://…, or `local` [default: the server of `login`, else SQLite in .reactorcide-state beside the configuration, which is `local`]
     #[arg(long, global = true, value_name = "URL", env = "REACTORCIDE_STATE", hide_env_values = true)]
     state: Option<String>,
     /// The server to ask instead of local state [default: the one of `login`]
@@ -43,6 +47,36 @@ pub struct GlobalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
+}
+
+/// Where a command finds what is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the state that is named.
+    State,
+    /// Behind the server that is named.
+    Server,
+    /// Nobody says.
+    Unsaid,
+    /// Both are named in the same way, and it cannot be told which is meant.
+    Both,
+}
+
+impl Place {
+    /// Who says more wins: a flag over a variable.
+    fn of(state: Option<ValueSource>, server: Option<ValueSource>) -> Self {
+        let rank = |source: Option<ValueSource>| match source {
+            Some(ValueSource::CommandLine) => 2,
+            Some(_) => 1,
+            None => 0,
+        };
+        match (rank(state), rank(server)) {
+            (0, 0) => Self::Unsaid,
+            (state, server) if state > server => Self::State,
+            (state, server) if state < server => Self::Server,
+            _ => Self::Both,
+        }
+    }
 }
 
 /// When to use colour.
@@ -62,10 +96,11 @@ pub struct Settings {
     /// The directory that `--config` names.
     pub config: Option<PathBuf>,
     /// The state that `--state` names.
-    #[allow(dead_code, reason = "the commands over applied state use it")]
     pub state: Option<String>,
     /// The server that `--server` names.
     pub server: Option<String>,
+    /// Which of the two counts.
+    pub place: Place,
     /// When to use colour.
     pub color: ColorChoice,
     /// What a server or a worker goes by, and where each value came from.
@@ -74,16 +109,21 @@ pub struct Settings {
 
 impl Settings {
     /// Resolves the options. An empty value counts as absent, as is usual for environment variables.
-    pub fn new(arguments: GlobalArgs) -> Self {
+    pub fn new(arguments: GlobalArgs, matches: &ArgMatches) -> Self {
         let color = match arguments.color {
             Color::Auto => ColorChoice::Auto,
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         };
+        let state = arguments.state.filter(|url| !url.is_empty());
+        let server = arguments.server.filter(|url| !url.is_empty());
+        let source = |name, is_there| matches.value_source(name).filter(|_| is_there);
+        let place = Place::of(source("state", state.is_some()), source("server", server.is_some()));
         Self {
             config: arguments.config.filter(|path| !path.is_empty()).map(PathBuf::from),
-            state: arguments.state.filter(|url| !url.is_empty()),
-            server: arguments.server.filter(|url| !url.is_empty()),
+            state: state.filter(|state| state != LOCAL),
+            server,
+            place,
             color,
             effective: Vec::new(),
         }
@@ -97,7 +137,6 @@ impl Settings {
 
     /// The directory that holds local state when no other state is named: beside `.reactorcide`, or in the
     /// configuration's directory if that has another name.
-    #[allow(dead_code, reason = "the commands over applied state use it")]
     pub fn state_directory(&self) -> PathBuf {
         let config = self.config_directory();
         let beside = match config.file_name() {
@@ -108,6 +147,8 @@ impl Settings {
     }
 }
 
+/// The usual state, by name.
+const LOCAL: &str = "local";
 /// The configuration's usual directory.
 pub const CONFIG_DIRECTORY: &str = ".reactorcide";
 /// The usual directory of local state.

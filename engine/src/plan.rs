@@ -26,6 +26,8 @@ mod saved;
 mod target;
 mod value;
 
+#[cfg(test)]
+pub(crate) use build::fingerprint;
 pub use build::{after, applied, between, differences, given};
 pub(crate) use build::{consequences, taken};
 pub use guard::{Obstacle, destroy_limit};
@@ -197,6 +199,11 @@ impl Plan {
     /// Whether applying it would change anything, here or elsewhere.
     pub fn has_changes(&self) -> bool {
         self.summary.total() > 0 || !self.effects.is_empty()
+    }
+
+    /// Whether its fingerprint is that of what it does and what follows.
+    pub fn is_whole(&self) -> bool {
+        build::fingerprint(self) == self.fingerprint
     }
 
     /// What would be done, without what stays.

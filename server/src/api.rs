@@ -46,6 +46,7 @@ use tokio::sync::watch;
 use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
+use crate::errands::Errands;
 use crate::files::Files;
 use context::{Denial, Denials, RequestId};
 
@@ -53,11 +54,11 @@ pub use ad_hoc::{StartJob, StartedJob};
 pub use artifacts::ArtifactRow;
 pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
 pub use config::{
-    Applied as AppliedChange, Apply, ChangeDetail, ChangeRow, MakePlan, PipelineRow, ProjectRow, Resource,
-    ResourceRow, RevisionRow,
+    Applied as AppliedChange, AppliedObject, AppliedResource, AppliedRevision, AppliedState, Apply,
+    ChangeDetail, ChangeRow, CompactionRow, Effect, EffectStatus, MakePlan, ObservationRow, OwedTask,
+    PipelineRow, ProjectRow, Resource, ResourceRow, RevisionRow,
 };
-pub use events::{Delivered, EventWord, NotStarted, SendEvent, StartedRun};
-pub use hooks::HookEvent;
+pub use events::{Delivered, EventData, EventWord, NotStarted, SendEvent, StartedRun};
 pub use job::{OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{JobDetail, StopJob};
 pub(crate) use link::Archive;
@@ -97,6 +98,8 @@ pub struct Api {
     pub workers: Arc<dyn WorkerStore>,
     /// What jobs printed.
     pub logs: Arc<dyn LogStore>,
+    /// What is owed to the outside, and how to get there.
+    pub errands: Errands,
     /// What jobs have kept.
     pub files: Files,
     /// How long leases hold.

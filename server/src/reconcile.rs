@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
 use reactorcide_engine::outside::{
     Access, Acquired, Act, Entry, Fence, Goal, Lease, LeaseLost, Ledger, LedgerError, Outside, OutsideError,
     Owed, Precondition, TaskId, act, body_of, last_of, ready, target_of,
@@ -66,6 +66,9 @@ pub enum Progress<'a> {
         error: &'a OutsideError,
     },
 }
+
+/// What came of a task.
+type Attempted = Result<Result<Act, OutsideError>, Ended>;
 
 /// Why a task was not ended.
 enum Ended {
@@ -204,10 +207,12 @@ impl Reconcile<'_> {
             if tasks.is_empty() {
                 return Ok(Reconciled { done, left: owed.len() });
             }
-            let mut attempts = stream::iter(
-                tasks.into_iter().map(|task| async move { (task, self.task(lease, task).await) }),
-            )
-            .buffer_unordered(AT_ONCE);
+            // Boxed: what a task borrows would otherwise keep the whole from being sent to another thread.
+            let mut attempts: Vec<BoxFuture<'_, (&Owed, Attempted)>> = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                attempts.push(Box::pin(async move { (task, self.task(lease, task).await) }));
+            }
+            let mut attempts = stream::iter(attempts).buffer_unordered(AT_ONCE);
             while let Some((task, ended)) = attempts.next().await {
                 match ended {
                     // Something else is owed by now.
@@ -227,7 +232,7 @@ impl Reconcile<'_> {
     }
 
     /// Carries out one task: looks, writes down what it is about to do, does it, and writes down that it is done.
-    async fn task(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, Ended> {
+    async fn task(&self, lease: &Lease, task: &Owed) -> Attempted {
         let mut pause = PAUSE;
         for number in 1.. {
             match self.attempt(lease, task).await? {
@@ -249,7 +254,7 @@ impl Reconcile<'_> {
         unreachable!("the loop ends with its last try")
     }
 
-    async fn attempt(&self, lease: &Lease, task: &Owed) -> Result<Result<Act, OutsideError>, Ended> {
+    async fn attempt(&self, lease: &Lease, task: &Owed) -> Attempted {
         let Some(spec) = target_of(&task.document) else {
             let what = "this version does not understand what was applied".to_owned();
             return Ok(Err(OutsideError::Refused { place: task.place.clone(), what }));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reactorcide_engine::identity::{NewToken, Principal, Scope, Token, TokenText, User, UserId};
 use reactorcide_engine::logs::LogStore;
+use reactorcide_engine::outside::Outside;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::retention::Policy;
 use reactorcide_engine::store::{Lineage, StoreError};
@@ -17,6 +18,7 @@ use crate::api::{self, Api, Archive};
 use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::coordinator::{Desk, Terms, Tokens};
+use crate::errands::Errands;
 use crate::files::Files;
 use crate::reaper;
 use crate::retention::{self, Retention};
@@ -52,12 +54,18 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Puts a server together.
-    pub async fn new(state: State, storage: &Storage, terms: Terms) -> Result<Self, ServeError> {
+    /// Puts a server together. What applies owe to the outside goes through `outside`.
+    pub async fn new(
+        state: State,
+        storage: &Storage,
+        terms: Terms,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Self, ServeError> {
         let conductor = Conductor::new(state.runs(), state.queue());
         // A workspace has its lineage from its first apply; this one is for a workspace that has none.
         let store = state.store(Lineage(uuid::Uuid::now_v7().to_string()));
-        let applied = Arc::new(Applied::new(store, state.queue()));
+        let errands = Errands::new(state.ledger(), outside);
+        let applied = Arc::new(Applied::new(Arc::clone(&store), state.queue()));
         applied.current().await?;
         let logs: Arc<dyn LogStore> = Arc::new(Logs::new(storage, LogSettings::of(storage)));
         let files = Files::new(state.artifacts(storage), applied.clone());
@@ -74,6 +82,8 @@ impl Server {
         };
         let tasks = vec![
             tokio::spawn(reaper::reap(conductor.clone())),
+            tokio::spawn(errands.clone().run(store, closed.clone())),
+            tokio::spawn(pass_on(conductor.clone(), signals, matches!(state, State::Postgres(_)))),
             tokio::spawn(pass_on(conductor.clone(), signals, others)),
             tokio::spawn(schedules::keep(schedules, !others)),
         ];
@@ -86,6 +96,7 @@ impl Server {
             removals: state.removals(),
             workers: state.workers(),
             logs,
+            errands,
             files,
             terms,
             closing: closed,

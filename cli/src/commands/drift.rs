@@ -1,6 +1,5 @@
 //! `reactorcide drift`: what others did to the objects elsewhere that were applied.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
@@ -14,7 +13,7 @@ use super::state::parse_address;
 use crate::exit::{Exit, Failure};
 use crate::report::{self, count, printable};
 use crate::settings::Settings;
-use crate::{applied, outside};
+use crate::{applied, outside, workspace};
 
 /// Arguments of `drift`.
 #[derive(Debug, Args)]
@@ -59,14 +58,17 @@ pub fn drift(arguments: &DriftArgs, settings: &Settings) -> Result<Exit, Failure
     let only: Vec<Address> =
         arguments.addresses.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?;
     let (snapshot, observed) = applied::block_on(async {
-        let snapshot = applied::snapshot(settings).await?;
+        let workspace = workspace::open(settings).await?;
+        let snapshot = match &workspace {
+            Some(workspace) => workspace.snapshot().await?,
+            None => Snapshot::default(),
+        };
         for address in &only {
             if !snapshot.heads.contains_key(address) {
                 return Err(super::state::not_applied(address, &snapshot));
             }
         }
-        let client = outside::client(&snapshot, &BTreeMap::new(), None, &arguments.secrets)?;
-        let observed = outside::observe(&snapshot, &only, &client).await;
+        let observed = outside::look(workspace.as_ref(), &snapshot, &only, &arguments.secrets).await?;
         Ok((snapshot, observed))
     })?;
     let found = found(&snapshot, &observed, &only);

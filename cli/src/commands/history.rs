@@ -9,7 +9,7 @@ use super::state::{not_applied, parse_address};
 use crate::exit::{Exit, Failure};
 use crate::report::{count, printable};
 use crate::settings::Settings;
-use crate::{applied, time};
+use crate::{applied, time, workspace};
 
 /// Arguments of `history`.
 #[derive(Debug, Args)]
@@ -28,14 +28,12 @@ pub struct HistoryArgs {
 pub fn history(arguments: &HistoryArgs, settings: &Settings) -> Result<Exit, Failure> {
     let address = arguments.address.as_deref().map(parse_address).transpose()?;
     let (changes, compactions) = applied::block_on(async {
-        let Some(applied) = applied::open(settings).await? else { return Ok(Default::default()) };
-        let changes = applied.store.history(address.as_ref(), arguments.limit).await;
-        let changes = changes.map_err(applied::store_failure)?;
+        let Some(workspace) = workspace::open(settings).await? else { return Ok(Default::default()) };
+        let changes = workspace.history(address.as_ref(), arguments.limit).await?;
         if let Some(address) = address.as_ref().filter(|_| changes.is_empty()) {
-            let snapshot = applied.store.snapshot().await.map_err(applied::store_failure)?;
-            return Err(not_applied(address, &snapshot));
+            return Err(not_applied(address, &workspace.snapshot().await?));
         }
-        let compactions = applied.store.compactions().await.map_err(applied::store_failure)?;
+        let compactions = workspace.compactions().await?;
         Ok((changes, compactions))
     })?;
     let mut stdout = crate::stdout::stdout();

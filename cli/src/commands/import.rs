@@ -16,7 +16,7 @@ use super::state::parse_address;
 use crate::commit::{CommitArgs, carry_out};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::{applied, outside};
+use crate::{applied, outside, workspace};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -45,6 +45,7 @@ pub fn import(arguments: &ImportArgs, settings: &Settings) -> Result<Exit, Failu
     let mut options = Options { as_of: today(), ..Options::default() };
     match &resource.spec {
         Spec::WebhookTarget(spec) => {
+            workspace::only_local(settings, "`import` of an object elsewhere")?;
             options.outside = adoption(&address, spec, arguments, &both.snapshot)?;
         }
         _ => {

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reactorcide_server::api::Page;
-use serde_json::Value;
+use reactorcide_server::api::Me;
 
 use crate::client::{self, Client, Login};
 use crate::exit::{Exit, Failure};
@@ -33,15 +32,12 @@ pub fn login(arguments: &LoginArgs) -> Result<Exit, Failure> {
         })?;
         let url = arguments.url.trim_end_matches('/').to_owned();
         let client = Client::new(url.clone(), token.clone())?;
-        // Whoever may not list runs of everything is known all the same.
-        let known: Result<Page<Value>, Failure> = client.get("/runs", &[("limit", "1".to_owned())]).await;
-        if let Err(failure) = known
-            && !failure.message.contains("runs.read")
-        {
-            return Err(failure);
-        }
+        let me: Me = client.get("/me", &[]).await?;
         Login::write(&url, &token)?;
-        report::note(&format!("commands ask {url} from now on; `reactorcide logout` ends that"));
+        report::note(&format!(
+            "commands ask {url} as {} from now on; `reactorcide logout` ends that",
+            me.name
+        ));
         Ok(Exit::Success)
     })
 }

@@ -12,9 +12,9 @@ use reactorcide_engine::suggest::nearest;
 use serde_json::{Value, json};
 
 use super::plan;
-use crate::applied;
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
+use crate::{applied, workspace};
 
 /// Arguments of `reach`.
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ fn check_secret(catalog: &Catalog, secret: &str) -> Result<(), Failure> {
 
 /// What is applied, or would be once a plan is.
 pub fn catalog(plan: Option<&std::path::Path>, settings: &Settings) -> Result<Catalog, Failure> {
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let snapshot = applied::block_on(workspace::snapshot(settings))?;
     let catalog = match plan {
         Some(path) => reactorcide_engine::plan::after(&plan::read_file(path)?, &snapshot),
         None => reactorcide_engine::plan::applied(&snapshot),

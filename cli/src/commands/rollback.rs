@@ -8,12 +8,13 @@ use clap::Args;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::Catalog;
 use reactorcide_engine::plan::{self, Desired, Options, Plan};
-use reactorcide_engine::store::{Owner, Snapshot, Store, Uid};
+use reactorcide_engine::store::{Owner, Snapshot, Uid};
 
 use super::plan::{today, towards, unreadable};
 use crate::commit::{CommitArgs, carry_out_towards};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
+use crate::workspace::{self, Workspace};
 use crate::{applied, report};
 
 /// Arguments of `diff`.
@@ -44,9 +45,8 @@ pub struct RollbackArgs {
 pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> {
     let (from, to) = arguments.range.split_once("..").unwrap_or((&arguments.range, ""));
     let (before, after) = applied::block_on(async {
-        let applied = applied::open(settings).await?;
-        let store = applied.as_ref().map(|applied| &*applied.store);
-        Ok((moment(store, from).await?, moment(store, to).await?))
+        let workspace = workspace::open(settings).await?;
+        Ok((moment(workspace.as_ref(), from).await?, moment(workspace.as_ref(), to).await?))
     })?;
     let mut before = before;
     // Whose a resource is makes no difference to what differs.
@@ -76,8 +76,8 @@ pub fn diff(arguments: &DiffArgs, settings: &Settings) -> Result<Exit, Failure> 
 pub fn rollback(arguments: &RollbackArgs, settings: &Settings) -> Result<Exit, Failure> {
     let options = Options { as_of: today(), allow_destroy: arguments.allow_destroy, ..Options::default() };
     let target = applied::block_on(async {
-        let applied = applied::open(settings).await?;
-        moment(applied.as_ref().map(|applied| &*applied.store), &arguments.to).await
+        let workspace = workspace::open(settings).await?;
+        moment(workspace.as_ref(), &arguments.to).await
     })?;
     let plan: Plan = towards(|now| resources(&target, now), &options, settings)?;
     let nothing = format!("The applied state is what change {} left.", target.serial);
@@ -101,7 +101,7 @@ fn resources(of: &Snapshot, there: &Snapshot) -> Result<Catalog, Failure> {
 }
 
 /// The state that a change left, by the change's id, the beginning of one, or its serial; now where nothing is said.
-async fn moment(store: Option<&dyn Store>, text: &str) -> Result<Snapshot, Failure> {
+async fn moment(workspace: Option<&Workspace>, text: &str) -> Result<Snapshot, Failure> {
     if text == "0" {
         return Ok(Snapshot::default());
     }
@@ -109,22 +109,22 @@ async fn moment(store: Option<&dyn Store>, text: &str) -> Result<Snapshot, Failu
         Failure::new(format!("there is no change {text:?}"))
             .hint("`reactorcide history` lists them, with id and serial")
     };
-    let Some(store) = store else {
+    let Some(workspace) = workspace else {
         return if text.is_empty() { Ok(Snapshot::default()) } else { Err(unknown()) };
     };
     if text.is_empty() {
-        return store.snapshot().await.map_err(applied::store_failure);
+        return workspace.snapshot().await;
     }
     // Serials are short; ids begin with a time and are long.
     let serial = match text.trim_start_matches('#').parse::<u64>() {
         Ok(serial) if text.len() <= 7 => {
-            let newest = store.snapshot().await.map_err(applied::store_failure)?.serial;
+            let newest = workspace.history(None, 1).await?.first().map_or(0, |change| change.serial);
             if serial > newest {
                 return Err(unknown());
             }
             serial
         }
-        _ => store.change(text).await.map_err(applied::store_failure)?.ok_or_else(unknown)?.0.serial,
+        _ => workspace.serial_of(text).await?.ok_or_else(unknown)?,
     };
-    store.at(serial).await.map_err(applied::store_failure)
+    workspace.at(serial).await
 }

@@ -22,7 +22,7 @@ use crate::logging::{self, LogArgs};
 use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
-use crate::{applied, client, report, time};
+use crate::{applied, client, outside, report, secrets, time};
 
 /// The name of the worker in the server's process.
 const EMBEDDED: &str = "embedded";
@@ -47,6 +47,13 @@ pub struct ServerArgs {
     /// A worker that nothing was heard of for so long is lost, and its jobs go to others
     #[arg(long, value_name = "DURATION", default_value = "7m", env = "REACTORCIDE_LOST_AFTER")]
     lost_after: Span,
+    /// What opens the door to objects elsewhere, for what applies owe them: NAME=env:VARIABLE or NAME=file:PATH; may be given again
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    secrets: Vec<String>,
+    /// How the lines of the log look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Run jobs in this process too
     /// Keep logs for so long after the end of their run [default: for ever]
     #[arg(long, value_name = "DURATION", env = "REACTORCIDE_KEEP_LOGS")]
     keep_logs: Option<Span>,
@@ -90,6 +97,8 @@ pub fn server(arguments: &ServerArgs, settings: &Settings) -> Result<Exit, Failu
 
 async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Result<Exit, Failure> {
     let mut stops = Stops::new()?;
+    // Only what the operator gives: a configuration must not say which file of this machine is sent where.
+    let outside = Arc::new(outside::webhooks(secrets::given(&arguments.secrets)?)?);
     let storage = match &arguments.storage {
         Some(url) => url.clone(),
         None => state_directory(settings)?.join("objects").display().to_string(),
@@ -102,6 +111,7 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
             .hint("another server may have it; choose another with --listen")
     })?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
+    let server = Server::new(state, &storage, terms, outside).await.map_err(failure)?;
     let policy = Policy {
         logs: arguments.keep_logs,
         artifacts: arguments.keep_artifacts,

@@ -17,7 +17,7 @@ use super::plan::{self, Form};
 use crate::exit::{Exit, Failure};
 use crate::report::printable;
 use crate::settings::Settings;
-use crate::{applied, time};
+use crate::{applied, time, workspace};
 
 /// Arguments of `state`.
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub fn show(arguments: &ShowArgs, settings: &Settings) -> Result<Exit, Failure> 
 }
 
 fn list(json: bool, settings: &Settings) -> Result<Exit, Failure> {
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let snapshot = applied::block_on(workspace::snapshot(settings))?;
     let mut stdout = crate::stdout::stdout();
     if json {
         let resources: Vec<Value> = snapshot
@@ -156,7 +156,7 @@ pub fn not_applied(address: &Address, snapshot: &Snapshot) -> Failure {
 
 fn show_one(address: &str, revision: Option<u64>, json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let address = parse_address(address)?;
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let snapshot = applied::block_on(workspace::snapshot(settings))?;
     let head = match revision {
         None => snapshot.heads.get(&address).cloned().ok_or_else(|| not_applied(&address, &snapshot))?,
         Some(revision) => at_revision(&address, revision, &snapshot, settings)?,
@@ -204,8 +204,8 @@ fn at_revision(
     settings: &Settings,
 ) -> Result<Head, Failure> {
     let revisions = applied::block_on(async {
-        match applied::open(settings).await? {
-            Some(applied) => applied.store.revisions(address).await.map_err(applied::store_failure),
+        match workspace::open(settings).await? {
+            Some(workspace) => workspace.revisions(address).await,
             None => Ok(Vec::new()),
         }
     })?;
@@ -222,12 +222,10 @@ fn at_revision(
 
 fn overview(json: bool, settings: &Settings) -> Result<Exit, Failure> {
     let (snapshot, last) = applied::block_on(async {
-        let Some(applied::Applied { store, .. }) = applied::open(settings).await? else {
+        let Some(workspace) = workspace::open(settings).await? else {
             return Ok(Default::default());
         };
-        let snapshot = store.snapshot().await.map_err(applied::store_failure)?;
-        let last = store.history(None, 1).await.map_err(applied::store_failure)?;
-        Ok((snapshot, last))
+        Ok((workspace.snapshot().await?, workspace.history(None, 1).await?))
     })?;
     let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
     for address in snapshot.heads.keys() {

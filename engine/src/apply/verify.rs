@@ -21,6 +21,9 @@ use crate::store::Snapshot;
 
 /// Refuses a plan that does not follow from the state as it is, whoever made it. `today` is `YYYY-MM-DD`.
 pub fn verify(plan: &Plan, now: &Snapshot, today: &str) -> Result<(), Refusal> {
+    if !plan.is_whole() {
+        return Err(untrue("its fingerprint is another"));
+    }
     if !plan.obstacles.is_empty() {
         return Err(Refusal::Obstacles(plan.obstacles.clone()));
     }
@@ -96,7 +99,8 @@ fn again(plan: &Plan, now: &Snapshot) -> Result<Plan, Refusal> {
     own.extend(written(plan, rest)?);
     let desired = Desired { owner: plan.owner.clone(), resources: own };
     let mut options = Options { as_of: plan.as_of.clone(), allow_destroy: true, ..Options::default() };
-    options.take = plan.changes().filter(|one| one.taken_from.is_some()).map(|one| one.address.clone()).collect();
+    options.take =
+        plan.changes().filter(|one| one.taken_from.is_some()).map(|one| one.address.clone()).collect();
     for effect in &plan.effects {
         match effect.effect {
             EffectKind::Heal => {

@@ -412,7 +412,7 @@ fn pins(
 }
 
 /// The fingerprint of what a plan does and what follows from it.
-pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
+pub(crate) fn fingerprint(plan: &Plan) -> Fingerprint {
     let actions: Vec<&Action> = plan.changes().collect();
     let mut content = serde_json::json!({
         "owner": plan.owner,

@@ -91,7 +91,7 @@ pub fn read_saved(bytes: &[u8]) -> Result<Plan, SavedPlanError> {
         return Err(SavedPlanError::Damaged("its digest is another".to_owned()));
     }
     let plan: Plan = serde_json::from_value(file.plan).map_err(damaged)?;
-    if super::build::fingerprint(&plan) != plan.fingerprint {
+    if !plan.is_whole() {
         return Err(SavedPlanError::Damaged("its fingerprint is another".to_owned()));
     }
     Ok(plan)

@@ -285,6 +285,12 @@ impl RunStore for MemoryRuns {
         Ok(found)
     }
 
+    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let state = self.state();
+        let found = state.runs.values().find(|run| run.key.as_deref() == Some(key));
+        Ok(found.map(|run| run.record.id.clone()))
+    }
+
     async fn transitions(&self, run: &str, from: u64, limit: u32) -> Result<Vec<Transition>, StoreError> {
         let state = self.state();
         let all = state.runs.get(run).map(|run| run.transitions.as_slice()).unwrap_or_default();

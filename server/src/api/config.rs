@@ -1,8 +1,10 @@
 //! The applied configuration: what is applied, how it came to be, what a change would do, and applying it.
 
 mod applies;
+mod effects;
 mod history;
 mod plans;
+mod state;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,8 +22,12 @@ use super::context::{Context, Path, Query};
 use super::{Page, Problem, Route, page};
 
 pub use applies::{Applied, Apply};
+pub use effects::{Effect, EffectStatus};
 pub use history::{ChangeDetail, ChangeRow, RevisionRow};
 pub use plans::MakePlan;
+pub use state::{
+    AppliedObject, AppliedResource, AppliedRevision, AppliedState, CompactionRow, ObservationRow, OwedTask,
+};
 
 /// The routes of the configuration.
 pub fn routes() -> Vec<Route> {
@@ -51,7 +57,9 @@ pub fn routes() -> Vec<Route> {
             .query::<ListPipelines>()
             .answers::<Page<PipelineRow>>(200),
     ];
-    [own, history::routes(), plans::routes(), applies::routes()].into_iter().flatten().collect()
+    let groups =
+        [own, history::routes(), state::routes(), plans::routes(), applies::routes(), effects::routes()];
+    groups.into_iter().flatten().collect()
 }
 
 /// A kind of resource, by its name.

@@ -10,12 +10,10 @@ use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{EventType, Kind, SecretSource, Spec};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::reference::secret_name;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::context::{Path, RequestId};
-use super::events::{Delivered, Sender, deliver, event_of};
+use super::events::{Delivered, Delivery, EventData, Sender, deliver, event_of};
 use super::{Api, Problem, Route};
 use crate::applied::Current;
 use crate::conductor::now;
@@ -32,36 +30,10 @@ pub fn routes() -> Vec<Route> {
                 "runs",
                 "Takes an event that is signed with the project's secret: X-Reactorcide-Timestamp and X-Reactorcide-Signature",
             )
-            .body::<HookEvent>()
+            .maybe_body::<EventData>()
             .answers::<Delivered>(202)
             .problems(&[401]),
     ]
-}
-
-/// An event that is signed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HookEvent {
-    /// The branch that it says it is about. It is a claim of who sends it: it makes no code trusted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1000))]
-    pub branch: String,
-    /// The tag that it says it is about.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1000))]
-    pub tag: String,
-    /// The commit that it says it is about: a whole id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9a-f]{40}([0-9a-f]{24})?$"))]
-    pub sha: Option<String>,
-    /// The files that it says were changed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10_000))]
-    pub changed_files: Vec<String>,
-    /// Makes it one event however often it comes. Default: what was signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[!-~]{1,128}$"))]
-    pub delivery_id: Option<String>,
 }
 
 async fn receive(
@@ -82,17 +54,19 @@ async fn receive(
         return Err(Problem::unauthenticated("the webhook is not signed as it must be")
             .hint("docs/events.md says how to sign; the server's log says what was wrong"));
     }
-    let said: HookEvent =
-        serde_json::from_slice(&body).map_err(|error| Problem::unprocessable(error.to_string()))?;
-    let delivery = match &said.delivery_id {
+    let data: EventData = if body.iter().all(u8::is_ascii_whitespace) {
+        EventData::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| Problem::unprocessable(error.to_string()))?
+    };
+    let delivery = match &data.delivery_id {
         Some(id) => format!("id {id}"),
         None => format!("body {}", signed(&headers, &body)),
     };
-    let HookEvent { branch, tag, sha, changed_files, delivery_id } = said;
-    let event = event_of(EventType::Webhook, branch, tag, sha, changed_files, delivery_id.as_deref())?;
+    let delivery = Delivery::known(format!("hooks {project} {delivery}"));
+    let event = event_of(EventType::Webhook, data)?;
     let sender = Sender { api: &api, actor: format!("webhook:{project}"), request: request.0.0 };
-    let key = format!("hooks {project} {delivery}");
-    let delivered = deliver(&sender, &current, &project, &event, Some(&key)).await?;
+    let delivered = deliver(&sender, &current, &project, &event, &delivery).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivered)))
 }
 

@@ -170,6 +170,15 @@ impl From<StoreError> for Problem {
                 "no_space",
                 "the disk of the server's state is full",
             ),
+            StoreError::Busy { waited, .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "state_busy",
+                format!(
+                    "another apply has held the state of the server for more than {} s",
+                    waited.as_secs()
+                ),
+            )
+            .hint("wait for the other apply to end and try again; nothing was changed"),
             _ => Self::unavailable("the state of the server cannot be used now"),
         }
     }

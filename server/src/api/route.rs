@@ -1,6 +1,7 @@
 //! One route: where it is, who may use it, what goes in and comes out. The server's router, its OpenAPI document and the
 //! matrix of who may do what are all made from these.
 
+use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -189,6 +190,12 @@ impl Route {
     /// It may answer with these problems too.
     pub fn problems(mut self, statuses: &'static [u16]) -> Self {
         self.operation.problems = statuses;
+        self
+    }
+
+    /// Its body may be longer than that of others.
+    pub fn body_up_to(mut self, bytes: usize) -> Self {
+        self.handler = self.handler.layer(DefaultBodyLimit::max(bytes));
         self
     }
 

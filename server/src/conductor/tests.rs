@@ -70,6 +70,10 @@ impl RunStore for Moody {
         self.inner.runs(filter).await
     }
 
+    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.inner.delivered(key).await
+    }
+
     async fn transitions(&self, run: &str, from: u64, limit: u32) -> Result<Vec<Transition>, StoreError> {
         self.inner.transitions(run, from, limit).await
     }

@@ -1,7 +1,5 @@
 //! Makes plans: reads both sides, narrows them to what was asked for, looks elsewhere, and remembers what changes nothing.
 
-use std::collections::BTreeMap;
-
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{Catalog, Configuration, Kind, Spec};
 use reactorcide_engine::outside::Observation;
@@ -9,13 +7,16 @@ use reactorcide_engine::plan::{self, Desired, Options, Plan};
 use reactorcide_engine::read::Context;
 use reactorcide_engine::store::{Change, Owner, Snapshot};
 
+use reactorcide_server::api::MakePlan;
+
 use super::PlanOptions;
+use crate::client::Client;
 use crate::commands::state::parse_address;
 use crate::config_files::{Files, valid};
 use crate::exit::{Exit, Failure};
 use crate::plan_cache::{self, Key};
 use crate::settings::Settings;
-use crate::{applied, outside, time};
+use crate::{applied, outside, time, workspace};
 
 /// What the configuration and the applied state come to.
 pub enum Made {
@@ -34,21 +35,31 @@ pub fn make(
     whole: bool,
 ) -> Result<Made, Failure> {
     let as_of = date(options.as_of.as_deref())?;
-    applied::location(settings)?;
+    if Client::wanted(settings)?.is_none() {
+        applied::location(settings)?;
+    }
     let (targets, owner) = (targets(&options.targets)?, owner_of(options.project.as_deref()));
     let files = files(&owner, settings)?;
+    if let (Some(project), true) = (&options.project, targets.is_empty())
+        && let Some(plan) = of_server(options, project, &as_of, &files, settings)?
+    {
+        return Ok(Made::Plan(Box::new(plan)));
+    }
     let whole = whole || !targets.is_empty() || owner != Owner::Workspace;
     let key = files.key();
     // What is wrong with the state is said after what is wrong with the configuration.
-    let last = applied::block_on(applied::last_change(settings)).ok().flatten();
+    let last = applied::block_on(workspace::last_change(settings)).ok().flatten();
     let known = key.as_ref().zip(last.as_ref()).filter(|_| !whole);
     if known.is_some_and(|(key, last)| plan_cache::is_known(settings, key, &last.id)) {
         return Ok(Made::Unchanged);
     }
     let Configured { resources, snapshot, is_quiet } = configured(files, &owner, settings)?;
     let resources = narrowed(resources, &snapshot, &targets, &owner)?;
-    let observed =
-        if options.no_refresh { Vec::new() } else { observe(&snapshot, &targets, secrets, &owner)? };
+    let observed = if options.no_refresh {
+        Vec::new()
+    } else {
+        observe(&snapshot, &targets, secrets, &owner, settings)?
+    };
     let has_objects = !snapshot.objects.is_empty();
     let desired = Desired { owner, resources };
     let mut options = Options { as_of, allow_destroy: options.allow_destroy, ..Options::default() };
@@ -78,12 +89,35 @@ fn observe(
     targets: &[Address],
     secrets: &[String],
     owner: &Owner,
+    settings: &Settings,
 ) -> Result<Vec<Observation>, Failure> {
     if snapshot.objects.is_empty() || *owner != Owner::Workspace {
         return Ok(Vec::new());
     }
-    let client = outside::client(snapshot, &BTreeMap::new(), None, secrets)?;
-    applied::block_on(async { Ok(outside::observe(snapshot, targets, &client).await) })
+    applied::block_on(async {
+        let workspace = workspace::open(settings).await?;
+        outside::look(workspace.as_ref(), snapshot, targets, secrets).await
+    })
+}
+
+/// The plan of a project's files where a server makes it: who may plan for one project may not see the others.
+fn of_server(
+    options: &PlanOptions,
+    project: &str,
+    as_of: &str,
+    files: &Files,
+    settings: &Settings,
+) -> Result<Option<Plan>, Failure> {
+    applied::block_on(async {
+        let Some(server) = workspace::server(settings).await? else { return Ok(None) };
+        let wanted = MakePlan {
+            files: files.clone().into_texts()?.into_iter().collect(),
+            project: Some(project.to_owned()),
+            as_of: Some(as_of.to_owned()),
+            allow_destroy: options.allow_destroy,
+        };
+        server.plan(&wanted).await.map(Some)
+    })
 }
 
 fn date(as_of: Option<&str>) -> Result<String, Failure> {
@@ -110,8 +144,12 @@ pub fn owner_of(project: Option<&str>) -> Owner {
 pub fn files(owner: &Owner, settings: &Settings) -> Result<Files, Failure> {
     let Owner::Project(name) = owner else { return Files::of(settings) };
     let project = Address::new(Kind::Project, None, name);
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
-    let resource = snapshot.heads.get(&project).and_then(|head| head.resource().ok());
+    let resource = applied::block_on(async {
+        match workspace::open(settings).await? {
+            Some(workspace) => workspace.resource(&project).await,
+            None => Ok(None),
+        }
+    })?;
     let config = match resource.map(|resource| resource.spec) {
         Some(Spec::Project(spec)) => spec.config,
         _ => None,
@@ -138,7 +176,7 @@ pub fn configured(files: Files, owner: &Owner, settings: &Settings) -> Result<Co
     let mut is_quiet = true;
     // Both are read at the same time.
     let (parsed, snapshot) = std::thread::scope(|scope| {
-        let snapshot = scope.spawn(|| applied::block_on(applied::snapshot(settings)));
+        let snapshot = scope.spawn(|| applied::block_on(workspace::snapshot(settings)));
         let parsed = files.parse();
         (parsed, snapshot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
@@ -205,7 +243,7 @@ pub fn towards(
     options: &Options,
     settings: &Settings,
 ) -> Result<Plan, Failure> {
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let snapshot = applied::block_on(workspace::snapshot(settings))?;
     let mut resources = resources(&snapshot)?;
     resources.retain(|address, _| is_of(&snapshot, address, &Owner::Workspace));
     let desired = Desired { owner: Owner::Workspace, resources };

@@ -11,7 +11,7 @@ use crate::commit::{Answer, actor, ask};
 use crate::exit::{Exit, Failure};
 use crate::report::{count, note};
 use crate::settings::Settings;
-use crate::time;
+use crate::{time, workspace};
 
 /// Arguments of `state compact`.
 #[derive(Debug, Args)]
@@ -40,7 +40,8 @@ pub fn compact(arguments: &CompactArgs, settings: &Settings) -> Result<Exit, Fai
             .hint("write YYYY-MM-DD")
             .exit(Exit::Usage));
     }
-    let exists = applied::block_on(applied::last_change(settings))?.is_some();
+    workspace::only_local(settings, "`state compact`")?;
+    let exists = applied::block_on(applied::open(settings))?.is_some();
     if !exists {
         return Ok(nothing("nothing is applied"));
     }

@@ -15,11 +15,11 @@ use reactorcide_engine::plan::{self, Options, dangling};
 use reactorcide_engine::store::Snapshot;
 
 use super::{not_applied, parse_address};
-use crate::applied;
 use crate::commands::plan::{today, towards, unreadable};
 use crate::commit::{CommitArgs, carry_out};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
+use crate::{applied, workspace};
 
 /// Arguments of `state mv`.
 #[derive(Debug, Args)]
@@ -118,7 +118,7 @@ fn whole(catalog: Catalog, snapshot: &Snapshot) -> Result<Catalog, Failure> {
 
 /// Writes what is applied as a configuration.
 pub fn export(arguments: &ExportArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let snapshot = applied::block_on(applied::snapshot(settings))?;
+    let snapshot = applied::block_on(workspace::snapshot(settings))?;
     let catalog = plan::applied(&snapshot).map_err(|error| unreadable(&error))?;
     let documents = catalog.iter().map(|(address, resource)| {
         let text = serde_yaml::to_string(&canonical::value(resource))

@@ -87,6 +87,7 @@ fn creates_renames_and_deletes_pass() {
 fn what_was_changed_in_a_plan_is_refused(#[case] change: fn(&mut Plan)) {
     let (now, mut shown) = widening();
     change(&mut shown);
+    shown.fingerprint = crate::plan::fingerprint(&shown);
     let refused = verify(&shown, &now, TODAY).expect_err("it is refused");
     assert!(
         matches!(refused, Refusal::Untrue { .. } | Refusal::Invalid { .. } | Refusal::Consequences { .. }),
@@ -104,6 +105,7 @@ fn a_project_writes_nothing_but_its_own_kinds() {
     shown.actions.retain(|action| action.address.kind == Kind::SecretPolicy);
     shown.summary = Default::default();
     shown.summary.create = 1;
+    shown.fingerprint = crate::plan::fingerprint(&shown);
     assert!(matches!(verify(&shown, &before, TODAY), Err(Refusal::Invalid { .. })));
 }
 
@@ -116,6 +118,14 @@ fn what_is_protected_stays_whatever_a_plan_says() {
     assert!(matches!(verify(&shown, &before, TODAY), Err(Refusal::Obstacles(_))));
     shown.obstacles.clear();
     assert!(matches!(verify(&shown, &before, TODAY), Err(Refusal::Obstacles(_))));
+}
+
+#[test]
+fn what_was_changed_after_its_fingerprint_was_made_is_refused() {
+    let (now, mut shown) = widening();
+    shown.findings.clear();
+    let refused = verify(&shown, &now, TODAY);
+    assert_eq!(refused, Err(Refusal::Untrue { what: "its fingerprint is another".into() }));
 }
 
 #[test]

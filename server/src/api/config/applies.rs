@@ -6,9 +6,11 @@ use axum::Json as Answer;
 use axum::http::StatusCode;
 use reactorcide_engine::apply::Refusal;
 use reactorcide_engine::config::Kind;
+use reactorcide_engine::dates;
 use reactorcide_engine::identity::Capability;
+use reactorcide_engine::outside::EffectKind;
 use reactorcide_engine::plan::Plan;
-use reactorcide_engine::store::{Author, CommitError};
+use reactorcide_engine::store::{Author, CommitError, Owner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,9 +18,11 @@ use serde_json::json;
 use super::super::context::{Context, Json};
 use super::super::problem::within;
 use super::super::{Problem, Route};
+use super::effects::Effect;
 use super::history::ChangeRow;
-use super::plans::{MakePlan, make};
-use crate::configure;
+use super::plans::{MAX_CONFIGURATION, MakePlan, make};
+use crate::conductor::now;
+use crate::configure::{self, Maker, Written};
 
 /// The route of applies.
 pub fn routes() -> Vec<Route> {
@@ -33,29 +37,35 @@ pub fn routes() -> Vec<Route> {
             .needs(Capability::ConfigApply)
             .body::<Apply>()
             .answers::<Applied>(200)
-            .problems(&[404, 409]),
+            .problems(&[404, 409])
+            .body_up_to(MAX_CONFIGURATION),
     ]
 }
 
-/// What to apply.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What to apply: the files of a configuration, or a plan that was made of what `getState` said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
-    /// All files of the configuration: their content by their path.
+    /// All files of the configuration: their content by their path. Needs `expected_plan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10_000))]
-    pub files: BTreeMap<String, String>,
+    pub files: Option<BTreeMap<String, String>>,
+    /// A whole plan, as it was shown. Nothing of it is believed: it is made again and held against itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
     /// The fingerprint of the plan that was shown. Another plan is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
-    pub expected_plan: String,
-    /// The project whose repository they are from. Absent: they are the workspace's.
+    pub expected_plan: Option<String>,
+    /// With `files`: the project whose repository they are from. Absent: they are the workspace's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub project: Option<String>,
-    /// The day on which acceptances are held against their end, `YYYY-MM-DD`. Default: today.
+    /// With `files`: the day on which acceptances are held against their end, `YYYY-MM-DD`. Default: today.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}$"))]
     pub as_of: Option<String>,
-    /// Many deletes are meant.
+    /// With `files`: many deletes are meant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_destroy: bool,
     /// The codes of findings of the plan that are accepted knowingly: `RX101`.
@@ -77,43 +87,84 @@ pub struct Applied {
     /// The change; absent where there was nothing to change.
     #[serde(default)]
     pub change: Option<ChangeRow>,
-    /// How much is still to be done to objects elsewhere.
+    /// What it does to objects elsewhere, which the server carries out from now on: `listEffects` says how far it is.
+    #[serde(default)]
+    pub effects: Vec<Effect>,
+    /// How much is still to be done to objects elsewhere, whoever owes it.
     pub owed: u64,
 }
 
 async fn create(context: Context, Json(body): Json<Apply>) -> Result<Answer<Applied>, Problem> {
-    context.may(Capability::ConfigApply, body.project.as_deref())?;
+    let of_plan = body.plan.as_ref().and_then(|plan| match &plan.owner {
+        Owner::Workspace => None,
+        Owner::Project(name) => Some(name.as_str()),
+    });
+    context.may(Capability::ConfigApply, of_plan.or(body.project.as_deref()))?;
     within("message", body.message.as_deref(), 0, 10_000)?;
     within("commit", body.commit.as_deref(), 0, 128)?;
-    let Apply { files, expected_plan, project, as_of, allow_destroy, accept, message, commit } = body;
-    let target = project.as_ref().map_or_else(|| "workspace".to_owned(), |name| format!("Project/{name}"));
-    let plan = make(&context, MakePlan { files, project, as_of, allow_destroy }).await?;
-    if plan.fingerprint.to_string() != expected_plan {
-        if plan.has_changes() {
-            return Err(other(&plan, &expected_plan));
-        }
-        return answer(
-            &context,
-            before(&context, &expected_plan).await?.ok_or_else(|| other(&plan, &expected_plan))?,
-        )
-        .await;
-    }
-    permitted(&context, &plan)?;
-    acceptable(&plan, &accept)?;
-    if !plan.has_changes() {
-        return Ok(Answer(Applied { change: None, owed: owed(&context).await? }));
-    }
+    let Apply { files, plan, expected_plan, project, as_of, allow_destroy, accept, message, commit } = body;
     let author = Author { actor: context.actor(), message, commit };
-    let change = configure::apply(&**context.api.applied.store(), &plan, author).await.map_err(refused)?;
-    let detail =
-        json!({"change": change.id.0, "serial": change.serial, "plan": expected_plan, "accepted": accept});
-    context.note(Capability::ConfigApply.as_str(), &target, detail).await?;
-    context.api.conductor.wake();
-    answer(&context, change.into()).await
+    match (files, plan, expected_plan) {
+        (Some(files), None, Some(expected)) => {
+            let plan = make(&context, MakePlan { files, project, as_of, allow_destroy }).await?;
+            if plan.fingerprint.to_string() != expected {
+                let earlier = if plan.has_changes() { None } else { before(&context, &expected).await? };
+                return answer(&context, earlier.ok_or_else(|| other(&plan, &expected))?, Vec::new()).await;
+            }
+            carry_out(&context, &plan, Maker::Us, &accept, author).await
+        }
+        (None, Some(plan), expected) if project.is_none() && as_of.is_none() && !allow_destroy => {
+            if let Some(expected) = expected.filter(|expected| plan.fingerprint.to_string() != *expected) {
+                return Err(other(&plan, &expected));
+            }
+            let today = dates::date(now().unsigned_abs());
+            carry_out(&context, &plan, Maker::Another { today: &today }, &accept, author).await
+        }
+        (None, Some(_), _) => Err(Problem::unprocessable(
+            "a plan says itself for which project and day it is; give it without `project`, `as_of` and `allow_destroy`",
+        )),
+        _ => Err(Problem::unprocessable("give either `files` with `expected_plan`, or a `plan`")),
+    }
 }
 
-async fn answer(context: &Context, change: ChangeRow) -> Result<Answer<Applied>, Problem> {
-    Ok(Answer(Applied { change: Some(change), owed: owed(context).await? }))
+/// Carries a plan out for who may do all that is in it.
+async fn carry_out(
+    context: &Context,
+    plan: &Plan,
+    maker: Maker<'_>,
+    accept: &BTreeSet<String>,
+    author: Author,
+) -> Result<Answer<Applied>, Problem> {
+    permitted(context, plan)?;
+    acceptable(plan, accept)?;
+    let is_new = plan.effects.iter().any(|one| one.effect != EffectKind::Resume) || plan.summary.total() > 0;
+    if !is_new {
+        // What an earlier change owes is worth another try.
+        context.api.errands.wake();
+        return Ok(Answer(Applied { change: None, effects: Vec::new(), owed: owed(context).await? }));
+    }
+    let written =
+        configure::apply(&**context.api.applied.store(), plan, maker, author).await.map_err(refused)?;
+    let Written { change, owed } = written;
+    if !owed.is_empty() {
+        context.api.errands.wake();
+    }
+    let target = match &plan.owner {
+        Owner::Workspace => "workspace".to_owned(),
+        Owner::Project(name) => format!("Project/{name}"),
+    };
+    let detail = json!({"change": change.id.0, "serial": change.serial, "plan": plan.fingerprint.to_string(), "accepted": accept});
+    context.note(Capability::ConfigApply.as_str(), &target, detail).await?;
+    context.api.conductor.wake();
+    answer(context, change.into(), owed.iter().map(Effect::owed).collect()).await
+}
+
+async fn answer(
+    context: &Context,
+    change: ChangeRow,
+    effects: Vec<Effect>,
+) -> Result<Answer<Applied>, Problem> {
+    Ok(Answer(Applied { change: Some(change), effects, owed: owed(context).await? }))
 }
 
 async fn owed(context: &Context) -> Result<u64, Problem> {
@@ -174,8 +225,23 @@ fn refused(error: CommitError) -> Problem {
     };
     let detail = refusal.to_string();
     match &refusal {
-        Refusal::Obstacles(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "plan_refused", detail),
+        Refusal::Obstacles(obstacles) => {
+            let hint = obstacles.first().map(|one| one.hint()).unwrap_or_default();
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "plan_refused", detail).hint(hint)
+        }
         Refusal::Unreadable(_) => Problem::internal(detail),
+        Refusal::Untrue { .. } | Refusal::Invalid { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "plan_invalid", detail)
+                .hint("nothing was changed; make the plan again, with the version of the server")
+        }
+        Refusal::Expired { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "acceptance_expired", detail)
+                .hint("nothing was changed; look at a new plan, and accept what it finds or change it")
+        }
+        Refusal::Consequences { new } if !new.is_empty() => {
+            Problem::new(StatusCode::CONFLICT, "plan_stale", detail)
+                .hint(format!("nothing was changed; look at a new plan: {}", new.join("; ")))
+        }
         _ => Problem::new(StatusCode::CONFLICT, "plan_stale", detail)
             .hint("nothing was changed; look at a new plan, and apply that"),
     }

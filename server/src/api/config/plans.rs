@@ -19,6 +19,9 @@ use super::super::{Problem, Route};
 use crate::conductor::now;
 use crate::configure::{self, ConfigureError};
 
+/// The longest body with a configuration or a plan in it.
+pub(super) const MAX_CONFIGURATION: usize = 64 << 20;
+
 /// The route of plans.
 pub fn routes() -> Vec<Route> {
     vec![
@@ -31,7 +34,8 @@ pub fn routes() -> Vec<Route> {
             .needs(Capability::ConfigPlan)
             .body::<MakePlan>()
             .answers::<Plan>(200)
-            .problems(&[404]),
+            .problems(&[404])
+            .body_up_to(MAX_CONFIGURATION),
     ]
 }
 

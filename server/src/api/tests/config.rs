@@ -140,3 +140,86 @@ async fn a_projects_repository_declares_its_own() {
         "invalid_configuration"
     );
 }
+
+#[tokio::test]
+async fn a_plan_that_was_made_elsewhere_is_applied_if_it_holds() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    let text = CONFIGURATION.replace("busybox:1", "busybox:2");
+    let plan = world.post("/api/v1/plans", &admin, &files(&text)).await.ok(200);
+    let mut forged = plan.clone();
+    forged["summary"]["update"] = json!(0);
+    let applied = world.post("/api/v1/applies", &admin, &json!({"plan": forged})).await;
+    assert_eq!(applied.problem(422), "plan_invalid");
+    let both = json!({"plan": plan, "files": {}});
+    assert_eq!(world.post("/api/v1/applies", &admin, &both).await.problem(422), "unprocessable");
+    assert_eq!(world.post("/api/v1/applies", &admin, &json!({})).await.problem(422), "unprocessable");
+    let writer = world.token("user:writer").await;
+    world.post("/api/v1/applies", &writer, &json!({"plan": plan})).await.problem(403);
+    // Something else is applied meanwhile, which does not matter to it.
+    let more = format!(
+        "{text}---\napiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: more}}\nspec: {{}}\n"
+    );
+    world.apply(&more.replace("busybox:2", "busybox:1")).await;
+    let done = world.post("/api/v1/applies", &admin, &json!({"plan": plan, "message": "why"})).await.ok(200);
+    assert_eq!((&done["change"]["serial"], &done["change"]["actor"]), (&json!(3), &json!("user:admin")));
+    assert_eq!((&done["effects"], &done["owed"]), (&json!([]), &json!(0)));
+    let again = world.post("/api/v1/applies", &admin, &json!({"plan": plan})).await;
+    assert_eq!(again.problem(409), "plan_stale");
+}
+
+#[tokio::test]
+async fn who_may_plan_reads_the_state_whole() {
+    let world = World::new().await;
+    let (reader, web) = (world.token("user:reader").await, world.token("user:web-reader").await);
+    let state = world.get("/api/v1/state", &reader).await.ok(200);
+    assert_eq!(state["serial"], 1);
+    let read: crate::api::AppliedState = serde_json::from_value(state).expect("a state");
+    let snapshot = world.api.applied.store().snapshot().await.expect("a snapshot");
+    assert_eq!(reactorcide_engine::store::Snapshot::from(read), snapshot);
+    world.get("/api/v1/state", &web).await.problem(403);
+    assert_eq!(world.get("/api/v1/state?serial=0", &reader).await.ok(200)["resources"], json!([]));
+    world.get("/api/v1/state?serial=1", &reader).await.ok(200);
+    world.get("/api/v1/state?serial=9", &reader).await.problem(404);
+    let revisions = world.get("/api/v1/revisions/Pipeline/web/ci?limit=1", &web).await.ok(200);
+    assert_eq!((&revisions["items"][0]["operation"], revisions.get("next")), (&json!("create"), None));
+    world.apply(&CONFIGURATION.replace("busybox:1", "busybox:2")).await;
+    let page = world.get("/api/v1/revisions/Pipeline/web/ci?limit=1", &web).await.ok(200);
+    let next = page["next"].as_str().expect("another page");
+    let page =
+        world.get(&format!("/api/v1/revisions/Pipeline/web/ci?limit=1&cursor={next}"), &web).await.ok(200);
+    assert_eq!((&page["items"][0]["revision"], page.get("next")), (&json!(2), None));
+}
+
+#[tokio::test]
+async fn what_an_apply_owes_is_told_until_it_is_done() {
+    let world = World::new().await;
+    let admin = world.token("user:admin").await;
+    let hook = "---\napiVersion: reactorcide/v1\nkind: WebhookTarget\nmetadata: {name: hook}\nspec: {url: 'https://example.com/hooks', body: {a: 1}}\n";
+    let text = format!("{CONFIGURATION}{hook}");
+    let plan = world.post("/api/v1/plans", &admin, &files(&text)).await.ok(200);
+    let done = world.post("/api/v1/applies", &admin, &json!({"plan": plan})).await.ok(200);
+    assert_eq!((&done["effects"][0]["status"], &done["owed"]), (&json!("owed"), &json!(1)));
+    let owed = world.get("/api/v1/effects", &admin).await.ok(200);
+    assert_eq!(owed["items"], done["effects"]);
+    let (close, closing) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(world.api.errands.clone().run(world.api.applied.store().clone(), closing));
+    let mut looked = 0;
+    let row = loop {
+        let rows = world.get("/api/v1/effects?serial=2", &admin).await.ok(200)["items"].clone();
+        looked += 1;
+        if rows[0]["status"] == "done" || looked > 10_000 {
+            break rows[0].clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        (&row["status"], &row["did"], &row["failures"]),
+        (&json!("done"), &json!("create"), &json!(0))
+    );
+    assert_eq!(world.get("/api/v1/effects", &admin).await.ok(200)["items"], json!([]));
+    let seen = world.get("/api/v1/observations", &admin).await.ok(200);
+    assert_eq!(seen["items"][0]["sight"], "same");
+    close.send(true).expect("it listens");
+    running.await.expect("it ends");
+}

@@ -46,6 +46,13 @@ async fn an_event_that_comes_again_starts_nothing_twice() {
     let key = [("idempotency-key", "d-1")];
     let same = world.ask_with(Method::POST, "/api/v1/events", &writer, Some(&plain), &key).await.ok(202);
     assert_eq!(run(&same), (first.0.clone(), json!(false)));
+    // What says nothing of itself is known by what it says, for a while.
+    let release = json!({"project": "web", "branch": "release"});
+    let once = run(&world.post("/api/v1/events", &writer, &release).await.ok(202));
+    let twice = run(&world.post("/api/v1/events", &writer, &release).await.ok(202));
+    assert_eq!((once.1, twice), (json!(true), (once.0.clone(), json!(false))));
+    let theirs = run(&world.post("/api/v1/events", &admin, &release).await.ok(202));
+    assert_ne!(theirs.0, once.0);
     // Nobody's key is another's.
     let other = run(&world.post("/api/v1/events", &admin, &body).await.ok(202));
     assert_ne!(other.0, first.0);

@@ -296,6 +296,12 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "listProjects" => plain("/api/v1/projects", web),
         "listPipelines" => plain("/api/v1/pipelines?project=web", web),
         "listChanges" => plain("/api/v1/changes?address=Pipeline/web/ci", web),
+        "getState" => plain("/api/v1/state", workspace),
+        "listRevisions" => plain("/api/v1/revisions/Pipeline/web/ci", web),
+        "listCompactions" => plain("/api/v1/compactions", workspace),
+        "observe" => plain("/api/v1/observations", workspace),
+        "listEffects" => plain("/api/v1/effects", workspace),
+        "resumeEffects" => plain("/api/v1/effects/resume", workspace),
         "getChange" => plain(&format!("/api/v1/changes/{change}"), workspace),
         "makePlan" => with("/api/v1/plans", json!({"files": nightly(), "project": "web"}), web),
         "apply" => {

@@ -13,6 +13,7 @@ use reactorcide_engine::identity::{
     TeamId, Token, TokenId, TokenText, User, UserId, WorkerId,
 };
 use reactorcide_engine::logs::MemoryLogs;
+use reactorcide_engine::outside::FakeOutside;
 use reactorcide_engine::plan::Options;
 use reactorcide_engine::read::InputFile;
 use reactorcide_engine::removals::MemoryRemovals;
@@ -30,6 +31,7 @@ use crate::applied::Applied;
 use crate::conductor::{Conductor, now};
 use crate::configure;
 use crate::coordinator::Terms;
+use crate::errands::Errands;
 use crate::files::{Files, NoProjects};
 
 /// Two projects, and somebody for each role on each and on the workspace.
@@ -154,6 +156,7 @@ impl World {
             positions: Arc::new(MemoryPositions::default()),
             workers: Arc::new(MemoryWorkers::default()),
             logs: Arc::new(MemoryLogs::default()),
+            errands: Errands::new(store.clone(), Arc::new(FakeOutside::default())),
             files: Files::new(Arc::new(MemoryArtifacts::default()), Arc::new(NoProjects)),
             terms: Terms::default(),
             closing,
@@ -181,7 +184,7 @@ impl World {
         let options = Options { as_of: "2026-01-01".to_owned(), allow_destroy: true, ..Options::default() };
         let plan = configure::plan(files, &Owner::Workspace, &snapshot, &options).expect("a plan");
         let author = Author { actor: "user:root".to_owned(), message: None, commit: None };
-        configure::apply(&*self.store, &plan, author).await.expect("it is applied");
+        configure::apply(&*self.store, &plan, configure::Maker::Us, author).await.expect("it is applied");
     }
 
     /// Adds an account.
