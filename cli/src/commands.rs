@@ -1,6 +1,8 @@
 //! The commands: one file each. A new one is a module, a variant and an arm here.
 
+mod accounts;
 mod apply;
+mod audit;
 mod artifacts;
 mod drift;
 mod editor;
@@ -17,6 +19,7 @@ mod queue;
 mod reach;
 mod rollback;
 mod run;
+pub mod runs;
 mod runs;
 mod schedules;
 mod schema;
@@ -77,6 +80,16 @@ pub enum Command {
     Workers(workers::WorkersArgs),
     /// Make, list and revoke tokens
     Tokens(tokens::TokensArgs),
+    /// Who there is on a server: list, add, change, disable and delete users
+    Users(accounts::UsersArgs),
+    /// Teams of a server: users who have roles together
+    Teams(accounts::TeamsArgs),
+    /// Service accounts of a server: programs with a name of their own
+    ServiceAccounts(accounts::ServiceAccountsArgs),
+    /// Show who asks the server, and what they may
+    Whoami(accounts::WhoamiArgs),
+    /// Read, verify and export the log of who did what on a server
+    Audit(audit::AuditArgs),
     /// Show what is applied: an overview, one resource, or a saved plan
     Show(state::ShowArgs),
     /// Look into the applied state
@@ -125,6 +138,11 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Schedules(arguments) => schedules::schedules(&arguments, settings),
         Command::Workers(arguments) => workers::workers(&arguments, settings),
         Command::Tokens(arguments) => tokens::tokens(&arguments, settings),
+        Command::Users(arguments) => accounts::users(&arguments, settings),
+        Command::Teams(arguments) => accounts::teams(&arguments, settings),
+        Command::ServiceAccounts(arguments) => accounts::service_accounts(&arguments, settings),
+        Command::Whoami(arguments) => accounts::whoami(&arguments, settings),
+        Command::Audit(arguments) => audit::audit(&arguments, settings),
         Command::Show(arguments) => state::show(&arguments, settings),
         Command::State(arguments) => state::state(&arguments, settings),
         Command::History(arguments) => history::history(&arguments, settings),

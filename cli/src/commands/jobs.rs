@@ -1,5 +1,8 @@
 //! `reactorcide jobs`: the jobs of a run on a server, what they printed, and stopping them.
 
+mod attach;
+mod start;
+
 use std::io::Write;
 
 use clap::{Args, Subcommand};
@@ -23,6 +26,10 @@ pub struct JobsArgs {
 
 #[derive(Debug, Subcommand)]
 enum JobsCommand {
+    /// Run one job without a pipeline
+    Start(Box<start::StartArgs>),
+    /// Follow a job to its end through all its attempts; Ctrl-C leaves it as it is
+    Attach(attach::AttachArgs),
     /// List the jobs of a run
     List {
         /// The run, by its id or the end of it
@@ -79,6 +86,8 @@ pub fn jobs(arguments: &JobsArgs, settings: &Settings) -> Result<Exit, Failure> 
     let client = Client::needed(settings)?;
     client::block_on(async {
         match &arguments.command {
+            JobsCommand::Start(arguments) => start::start(&client, arguments).await,
+            JobsCommand::Attach(arguments) => attach::attach(&client, arguments).await,
             JobsCommand::List { run, json } => {
                 let run = resolve(&client, run).await?;
                 let detail: RunDetail = client.get(&format!("/runs/{run}"), &[]).await?;
