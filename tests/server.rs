@@ -6,6 +6,8 @@ mod files;
 pub mod harness;
 mod health;
 mod many;
+mod people;
 mod postgres;
+mod remote;
 mod schedules;
 mod session;

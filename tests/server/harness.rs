@@ -217,9 +217,20 @@ impl Site {
 
     /// The same where it should be.
     pub fn ask_at(&self, url: &str, arguments: &[&str]) -> Ended {
+        crate::docker::ended(self.asking(url, &self.token, arguments).output().expect("the binary starts"))
+    }
+
+    /// Asks a server with a token.
+    pub fn ask_as(&self, server: &Serving, token: &str, arguments: &[&str]) -> Ended {
+        crate::docker::ended(self.asking(&server.url, token, arguments).output().expect("the binary starts"))
+    }
+
+    /// A command that asks a server.
+    pub fn asking(&self, url: &str, token: &str, arguments: &[&str]) -> Command {
         let mut command = self.project.command(arguments);
-        command.env("REACTORCIDE_SERVER", url).env("REACTORCIDE_TOKEN", &self.token);
-        crate::docker::ended(command.output().expect("the binary starts"))
+        command.env_remove("REACTORCIDE_STATE");
+        command.env("REACTORCIDE_SERVER", url).env("REACTORCIDE_TOKEN", token);
+        command
     }
 
     /// The same where all must be well; returns what was printed.
