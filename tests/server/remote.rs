@@ -82,7 +82,6 @@ fn the_same_commands_change_what_a_server_holds(#[case] place: Place) {
         &["diff", "9..1"],
         &["drift"],
         &["reach"],
-        &["graph"],
     ] {
         both(&site, &server, arguments);
     }

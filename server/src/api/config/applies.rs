@@ -137,7 +137,8 @@ async fn carry_out(
 ) -> Result<Answer<Applied>, Problem> {
     permitted(context, plan)?;
     acceptable(plan, accept)?;
-    let is_new = plan.effects.iter().any(|one| one.effect != EffectKind::Resume) || plan.summary.total() > 0;
+    let is_new =
+        plan.effects.iter().any(|one| one.effect != EffectKind::Resume) || plan.changes().next().is_some();
     if !is_new {
         // What an earlier change owes is worth another try.
         context.api.errands.wake();
@@ -185,6 +186,16 @@ fn permitted(context: &Context, plan: &Plan) -> Result<(), Problem> {
             Kind::WorkerPool => context.may(Capability::WorkersAdmin, None)?,
             _ => {}
         }
+        // Who takes something over must have been able to change it where it was.
+        match &action.taken_from {
+            Some(Owner::Workspace) => context.may(Capability::ConfigApply, None)?,
+            Some(Owner::Project(name)) => context.may(Capability::ConfigApply, Some(name))?,
+            None => {}
+        }
+    }
+    // Objects elsewhere are the workspace's.
+    if plan.effects.iter().any(|one| one.effect != EffectKind::Resume) {
+        context.may(Capability::ConfigApply, None)?;
     }
     Ok(())
 }

@@ -223,3 +223,28 @@ async fn what_an_apply_owes_is_told_until_it_is_done() {
     close.send(true).expect("it listens");
     running.await.expect("it ends");
 }
+
+#[tokio::test]
+async fn a_project_takes_nothing_from_the_workspace_by_a_plan_of_its_own_making() {
+    let world = World::new().await;
+    let admin = world.token("user:web-admin").await;
+    let snapshot = world.api.applied.store().snapshot().await.expect("a snapshot");
+    let address: reactorcide_engine::address::Address = "Pipeline/web/ci".parse().expect("an address");
+    let mut mine = snapshot.heads[&address].resource().expect("a resource");
+    if let reactorcide_engine::config::Spec::Pipeline(spec) = &mut mine.spec {
+        spec.jobs.values_mut().for_each(|job| job.image = Some("evil".into()));
+    }
+    let owner = reactorcide_engine::store::Owner::Project("web".into());
+    let resources = [(address.clone(), mine.into())].into_iter().collect();
+    let desired = reactorcide_engine::plan::Desired { owner, resources };
+    let options = reactorcide_engine::plan::Options {
+        as_of: "2026-01-01".into(),
+        take: [address].into(),
+        ..Default::default()
+    };
+    let plan = reactorcide_engine::plan::between(&desired, &snapshot, &options).expect("a plan");
+    assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+    let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+    let body = json!({"plan": plan, "accept": codes});
+    world.post("/api/v1/applies", &admin, &body).await.problem(403);
+}
