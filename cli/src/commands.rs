@@ -2,8 +2,8 @@
 
 mod accounts;
 mod apply;
-mod audit;
 mod artifacts;
+mod audit;
 mod drift;
 mod editor;
 mod explain;
