@@ -20,7 +20,6 @@ mod reach;
 mod rollback;
 mod run;
 pub mod runs;
-mod runs;
 mod schedules;
 mod schema;
 mod server;

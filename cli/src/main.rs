@@ -41,14 +41,6 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let parsed = Arguments::command()
-        .try_get_matches()
-        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
-    let (arguments, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => return usage(&error).into(),
-    };
-    let settings = settings::Settings::new(arguments.global, &matches);
     let told = match process_file::parse(&Arguments::command(), std::env::args_os().collect()) {
         Ok(Ok(told)) => told,
         Ok(Err(failure)) => {
@@ -61,7 +53,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error).into(),
     };
-    let mut settings = settings::Settings::new(arguments.global);
+    let mut settings = settings::Settings::new(arguments.global, &told.matches);
     if told.file.is_some() {
         // It names no directory of a configuration.
         settings.config = None;

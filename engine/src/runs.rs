@@ -45,9 +45,6 @@ pub trait RunStore: Send + Sync {
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
 
-    /// The run that has this key.
-    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError>;
-
     /// The transitions of a run from one on, oldest first.
     async fn transitions(&self, run: &str, from: u64, limit: u32) -> Result<Vec<Transition>, StoreError>;
 

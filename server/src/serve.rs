@@ -83,7 +83,6 @@ impl Server {
         let tasks = vec![
             tokio::spawn(reaper::reap(conductor.clone())),
             tokio::spawn(errands.clone().run(store, closed.clone())),
-            tokio::spawn(pass_on(conductor.clone(), signals, matches!(state, State::Postgres(_)))),
             tokio::spawn(pass_on(conductor.clone(), signals, others)),
             tokio::spawn(schedules::keep(schedules, !others)),
         ];

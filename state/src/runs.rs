@@ -289,11 +289,6 @@ macro_rules! runs_on {
                 rows.iter().map(Self::record).collect::<Result<_, _>>().map_err(self.failed("read"))
             }
 
-            async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
-                let select = sqlx::query_scalar("select id from runs where delivery = $1").bind(key);
-                select.fetch_optional(&self.database.pool).await.map_err(self.failed("read"))
-            }
-
             async fn transitions(&self, run: &str, from: u64, limit: u32) -> Result<Vec<Transition>, StoreError> {
                 let select = sqlx::query(
                     "select at, node, attempt, became, reason from run_transitions where run = $1 and ordinal >= $2

@@ -50,10 +50,6 @@ pub struct ServerArgs {
     /// What opens the door to objects elsewhere, for what applies owe them: NAME=env:VARIABLE or NAME=file:PATH; may be given again
     #[arg(long = "secret", value_name = "NAME=SOURCE")]
     secrets: Vec<String>,
-    /// How the lines of the log look
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    log_format: LogFormat,
-    /// Run jobs in this process too
     /// Keep logs for so long after the end of their run [default: for ever]
     #[arg(long, value_name = "DURATION", env = "REACTORCIDE_KEEP_LOGS")]
     keep_logs: Option<Span>,
@@ -111,13 +107,12 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
             .hint("another server may have it; choose another with --listen")
     })?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
-    let server = Server::new(state, &storage, terms, outside).await.map_err(failure)?;
     let policy = Policy {
         logs: arguments.keep_logs,
         artifacts: arguments.keep_artifacts,
         bytes_per_project: arguments.keep_per_project.map(Size::as_bytes),
     };
-    let server = Server::new(state.clone(), &storage, terms).await.map_err(failure)?;
+    let server = Server::new(state.clone(), &storage, terms, outside).await.map_err(failure)?;
     let server = server.keeping(&state, &storage, policy);
     let first = server.bootstrap(&arguments.first_user).await.map_err(failure)?;
     report::note(&format!("serving at http://{address}, logs and artifacts in {}", storage.location()));

@@ -266,12 +266,6 @@ impl RunStore for MemoryRuns {
         }))
     }
 
-    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let state = self.state();
-        let found = state.runs.values().find(|run| run.key.as_deref() == Some(key));
-        Ok(found.map(|run| run.record.id.clone()))
-    }
-
     async fn version(&self, run: &str) -> Result<Option<u64>, StoreError> {
         Ok(self.state().runs.get(run).map(|run| run.version))
     }

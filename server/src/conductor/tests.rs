@@ -58,10 +58,6 @@ impl RunStore for Moody {
         self.inner.load(run).await
     }
 
-    async fn delivered(&self, key: &str) -> Result<Option<String>, StoreError> {
-        self.inner.delivered(key).await
-    }
-
     async fn version(&self, run: &str) -> Result<Option<u64>, StoreError> {
         self.inner.version(run).await
     }
