@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use reactorcide_engine::audit::MemoryAudit;
 use reactorcide_engine::plan::Options;
@@ -91,7 +91,7 @@ impl World {
 async fn killed_after(polls: usize, look: impl Future) {
     let mut look = pin!(look);
     for _ in 0..polls {
-        if let Poll::Ready(_) = look.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if look.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
         tokio::task::yield_now().await;
