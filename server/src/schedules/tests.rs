@@ -58,7 +58,7 @@ impl World {
         let options = Options { as_of: "2026-01-01".to_owned(), allow_destroy: true, ..Options::default() };
         let plan = configure::plan(files, &Owner::Workspace, &snapshot, &options).expect("a plan");
         let author = Author { actor: "user:root".to_owned(), message: None, commit: None };
-        configure::apply(&*self.store, &plan, author).await.expect("it is applied");
+        configure::apply(&*self.store, &plan, configure::Maker::Us, author).await.expect("it is applied");
     }
 
     fn server(&self) -> Schedules {
