@@ -1,21 +1,22 @@
 //! `reactorcide jobs`: the jobs of a run on a server, what they printed, and stopping them.
 
 mod attach;
+mod printer;
 mod start;
 
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use reactorcide_engine::protocol::frame::{Body, Frame, Stream};
 use reactorcide_server::api::{JobDetail, RunDetail, StopJob};
 use serde_json::Value;
 
+use self::printer::Printer;
 use super::runs::{escape, job_line, resolve};
 use crate::client::{self, Client};
 use crate::exit::{Exit, Failure};
-use crate::output::{push_line, safe};
+use crate::output::safe;
 use crate::settings::Settings;
-use crate::{report, time};
+use crate::time;
 
 /// Options of `jobs`.
 #[derive(Debug, Args)]
@@ -184,57 +185,6 @@ async fn logs(
     }
     printer.flush()?;
     Ok(Exit::Success)
-}
-
-/// Prints frames as people read them.
-#[derive(Default)]
-struct Printer {
-    /// What was printed without a line's end.
-    partial: Vec<u8>,
-}
-
-impl Printer {
-    fn frame(&mut self, line: &[u8], json: bool) -> Result<(), Failure> {
-        let mut out = crate::stdout::stdout();
-        let failed = |error: std::io::Error| Failure::new(format!("cannot print: {error}"));
-        if json {
-            return out.write_all(line).and_then(|()| out.write_all(b"\n")).map_err(failed);
-        }
-        let Ok(frame) = Frame::decode(line) else { return Ok(()) };
-        match frame.body {
-            Body::Log { stream: Stream::System, data, .. } => {
-                for line in String::from_utf8_lossy(&data.bytes()).lines() {
-                    report::note(&safe(line));
-                }
-            }
-            Body::Log { data, .. } => {
-                self.partial.extend_from_slice(&data.bytes());
-                let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                let rest = self.partial.split_off(end);
-                let lines = std::mem::replace(&mut self.partial, rest);
-                let mut shown = String::with_capacity(lines.len());
-                for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                    push_line(line.strip_suffix(b"\n").unwrap_or(line), true, &mut shown);
-                    shown.push('\n');
-                }
-                out.write_all(shown.as_bytes()).map_err(failed)?;
-            }
-            Body::Gap { bytes, reason, .. } => {
-                report::note(&format!("{bytes} bytes of output are missing: {}", safe(&reason)));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        if self.partial.is_empty() {
-            return Ok(());
-        }
-        let mut shown = String::new();
-        push_line(&std::mem::take(&mut self.partial), true, &mut shown);
-        print([shown]).map(|_| ())
-    }
 }
 
 async fn cancel(client: &Client, stop: &StopArgs, force: bool) -> Result<Exit, Failure> {

@@ -7,7 +7,8 @@ use clap::Args;
 use reactorcide_server::api::TransitionRow;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Printer, path};
+use super::path;
+use super::printer::Printer;
 use crate::client::Client;
 use crate::commands::runs::resolve;
 use crate::exit::{Exit, Failure};
