@@ -8,6 +8,7 @@ mod kills;
 mod network;
 mod processes;
 mod servers;
+mod twice;
 
 use crate::docker::{eventually, running};
 use crate::server::harness::{BUSYBOX, Serving, Site};

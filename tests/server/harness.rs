@@ -125,6 +125,11 @@ impl Site {
         Self::of(Project::with_jobs(jobs).with_state(state))
     }
 
+    /// The same with these files.
+    pub fn with_files(files: &[(&str, &str)], place: Place) -> Self {
+        Self::of(Project::with_files(files).with_named_state().at(place))
+    }
+
     fn of(project: Project) -> Self {
         let applied = project.execute(&["apply", "--auto-approve"]);
         assert_eq!(applied.code, Some(0), "{applied:?}");
