@@ -60,6 +60,7 @@ fn run(bencher: Bencher, needs: impl Fn(usize) -> Vec<usize>) {
                             outputs: BTreeMap::new(),
                             started: true,
                             permanent: false,
+                            usage: None,
                         };
                         pending.push(Event::AttemptFinished { node: node.clone(), attempt, result });
                         pending.push(Event::AttemptStarted { node, attempt });

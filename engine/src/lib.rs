@@ -44,6 +44,7 @@ pub mod standby;
 pub mod storage;
 pub mod store;
 pub mod suggest;
+pub mod trace;
 pub mod trigger_match;
 pub mod workers;
 pub mod workflow;

@@ -144,6 +144,25 @@ pub struct Claimed {
     pub lease: LeaseId,
     /// Whose share it took.
     pub project: String,
+    /// Since when it could have been taken.
+    pub due_at: Millis,
+}
+
+/// How many entries are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// Where they are on their way.
+    pub status: EntryStatus,
+    /// Whether they are ready and wait for a time to come.
+    pub delayed: bool,
+    /// Whose they are.
+    pub project: String,
+    /// What they need.
+    pub needs: Needs,
+    /// How many there are.
+    pub count: u64,
+    /// Since when the first of them could run.
+    pub oldest: Millis,
 }
 
 /// What became of a lease that a worker wants to keep.

@@ -18,7 +18,8 @@ pub use memory::MemoryRuns;
 
 use crate::coordinator::{LeaseId, Urgency};
 use crate::protocol::query::Elsewhere;
-use crate::queue::{Claim, Claimed, Entry, Overdue, Renewed, Row, Superseded};
+use crate::protocol::usage::Usage;
+use crate::queue::{Claim, Claimed, Depth, Entry, Overdue, Renewed, Row, Superseded};
 use crate::scheduler::{Changes, Definition, Millis, NodeName, RunStatus, Stored, Transition};
 use crate::store::StoreError;
 
@@ -47,6 +48,10 @@ pub trait RunStore: Send + Sync {
 
     /// The transitions of a run from one on, oldest first.
     async fn transitions(&self, run: &str, from: u64, limit: u32) -> Result<Vec<Transition>, StoreError>;
+
+    /// What attempts of a run used, those of one node or of all, in the order of nodes' names and attempts. Series are there
+    /// where a node is named.
+    async fn used(&self, run: &str, node: Option<&str>) -> Result<Vec<Used>, StoreError>;
 
     /// Runs of a project's pipelines that go on and have a job of this name queued or running; the newest first.
     async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError>;
@@ -77,6 +82,9 @@ pub trait Queue: Send + Sync {
     /// Attempts whose place another one takes, and who were not told yet.
     async fn superseded(&self, limit: u32) -> Result<Vec<Superseded>, StoreError>;
 
+    /// How much there is in the queue, by where it is on its way and what it needs.
+    async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError>;
+
     /// When something becomes due next that is not due now: a delay that ends.
     async fn next_due(&self, now: Millis) -> Result<Option<Millis>, StoreError>;
 
@@ -92,6 +100,17 @@ pub trait Queue: Send + Sync {
 
 /// The longest that leases run on while nobody looks; see [`Queue::overdue`].
 pub const UNWATCHED: Millis = 30_000;
+
+/// What an attempt used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Used {
+    /// The node.
+    pub node: NodeName,
+    /// The attempt.
+    pub attempt: u32,
+    /// What.
+    pub usage: Usage,
+}
 
 /// A run, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +176,8 @@ pub struct Commit {
     pub held: Vec<LeaseId>,
     /// Attempts that their workers have begun, and when.
     pub started: Vec<(NodeName, u32, Millis)>,
+    /// What attempts that are over used.
+    pub used: Vec<Used>,
     /// Attempts that are over. One that a worker has who does not know of it keeps its entry, to be stopped at once, until
     /// the worker says that nothing of it is left, or is lost.
     pub over: Vec<(NodeName, u32)>,
@@ -278,6 +299,8 @@ mod tests {
         who_is_overtaken_writes_nothing
         a_lease_is_kept_or_lost
         time_without_anybody_does_not_count
+        what_was_used_is_remembered
+        what_waits_is_counted
         the_order_is_fair
         workers_get_what_they_are_for
         a_group_has_its_places

@@ -31,6 +31,7 @@ use nodes::{Links, Nodes};
 pub use question::answer;
 pub use stored::{Changes, Damaged, Definition, Head, Stored};
 
+use crate::trace::Trace;
 use crate::workflow::Workflow;
 
 /// The most nodes of one run.
@@ -73,6 +74,8 @@ pub struct RunState {
     pub event: Value,
     /// The run's inputs.
     pub inputs: BTreeMap<String, Value>,
+    /// What is written down of it anywhere is told by this.
+    pub trace: Option<Trace>,
     /// What its variables were at first, over those that the workflow declares.
     first_vars: BTreeMap<String, Value>,
     head: Head,
@@ -113,6 +116,7 @@ impl RunState {
             id,
             event,
             inputs,
+            trace: None,
             first_vars: vars,
             head,
             head_changed: true,

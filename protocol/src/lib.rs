@@ -16,3 +16,4 @@ pub mod spec;
 pub mod steps;
 pub mod strict;
 pub mod trigger;
+pub mod usage;

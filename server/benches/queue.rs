@@ -123,6 +123,7 @@ async fn end(conductor: &Conductor, leases: Vec<LeaseId>) -> u32 {
             outputs: BTreeMap::new(),
             started: true,
             permanent: false,
+            usage: None,
         };
         let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
         let conductor = conductor.clone();

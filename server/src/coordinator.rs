@@ -207,6 +207,7 @@ impl Desk {
             outputs: BTreeMap::new(),
             started: false,
             permanent: true,
+            usage: None,
         };
         let event = Event::AttemptFinished { node: lease.node.clone(), attempt, result };
         match self.conductor.report(lease, event).await {

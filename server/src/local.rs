@@ -231,6 +231,7 @@ pub async fn end_gone(
                 outputs: std::collections::BTreeMap::new(),
                 started: true,
                 permanent: true,
+                usage: None,
             };
             let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
             match conductor.report(&lease, event).await {

@@ -108,6 +108,7 @@ async fn end(conductor: &Conductor, overdue: Overdue) {
         outputs: BTreeMap::new(),
         started: true,
         permanent: false,
+        usage: None,
     };
     let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
     match conductor.report(&lease, event).await {

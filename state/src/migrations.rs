@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 11] = [
+const ALL: [(i64, &str, &str, &str); 12] = [
     (
         1,
         "resources",
@@ -73,6 +73,12 @@ const ALL: [(i64, &str, &str, &str); 11] = [
         "removals",
         include_str!("../migrations/sqlite/0011_removals.sql"),
         include_str!("../migrations/postgres/0011_removals.sql"),
+    ),
+    (
+        12,
+        "usage",
+        include_str!("../migrations/sqlite/0012_usage.sql"),
+        include_str!("../migrations/postgres/0012_usage.sql"),
     ),
 ];
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use reactorcide_engine::coordinator::{LeaseId, Urgency};
 use reactorcide_engine::queue::{
-    Claim, Claimed, Entry, EntryStatus, Needs, Overdue, Renewed, Row as EntryRow, Share, Slot, Superseded,
-    allot,
+    Claim, Claimed, Depth, Entry, EntryStatus, Needs, Overdue, Renewed, Row as EntryRow, Share, Slot,
+    Superseded, allot,
 };
 use reactorcide_engine::runs::{Commit, EntryFilter, Queue, UNWATCHED};
 use reactorcide_engine::scheduler::Millis;
@@ -37,6 +37,7 @@ struct Candidate {
     node: String,
     number: i64,
     attempt: u32,
+    due_at: Millis,
 }
 
 /// The queue on one kind of database. `$lock` keeps others from what a select found, and passes over what others keep.
@@ -164,6 +165,31 @@ macro_rules! queue_on {
                 rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(self.failed("read"))
             }
 
+            async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
+                let failed = self.failed("read");
+                let select = sqlx::query(
+                    "select status, cast(case when status = 'ready' and due_at > $1 then 1 else 0 end as bigint) as delayed, project, needs, count(*) as entries, min(due_at) as oldest
+                     from queue group by 1, 2, 3, 4 order by 1, 2, 3, 4",
+                );
+                let rows = select.bind(now).fetch_all(&self.database.pool).await.map_err(&failed)?;
+                let read = |row: &$Row| -> Result<Depth, StoreError> {
+                    let needs: String = row.try_get("needs").map_err(&failed)?;
+                    let status: &str = row.try_get("status").map_err(&failed)?;
+                    Ok(Depth {
+                        status: Self::status(status),
+                        delayed: row.try_get::<i64, _>("delayed").map_err(&failed)? == 1,
+                        project: row.try_get("project").map_err(&failed)?,
+                        needs: Needs::parse(&needs).map_err(|error| StoreError::Corrupt {
+                            location: self.database.location(),
+                            what: format!("what attempts need cannot be read: {error}"),
+                        })?,
+                        count: row.try_get::<i64, _>("entries").map_err(&failed)?.unsigned_abs(),
+                        oldest: row.try_get("oldest").map_err(&failed)?,
+                    })
+                };
+                rows.iter().map(read).collect()
+            }
+
             async fn next_due(&self, now: Millis) -> Result<Option<Millis>, StoreError> {
                 let select = sqlx::query("select min(due_at) as due from queue where status = 'ready' and due_at > $1");
                 let row = select.bind(now).fetch_one(&self.database.pool).await.map_err(self.failed("read"))?;
@@ -253,7 +279,7 @@ macro_rules! queue_on {
                 let mut candidates = Vec::new();
                 for needs in &line.needs {
                     let select = sqlx::query(concat!(
-                        "select number, rank, run, node, attempt from queue
+                        "select number, rank, run, node, attempt, due_at from queue
                          where project = $1 and needs = $2 and status = 'ready' and superseded_by is null and due_at <= $3
                          order by project, needs, rank, run, node limit $4",
                         $skip
@@ -264,6 +290,7 @@ macro_rules! queue_on {
                         let read = || -> Result<Candidate, sqlx::Error> {
                             Ok(Candidate {
                                 rank: row.try_get("rank")?,
+                                due_at: row.try_get("due_at")?,
                                 run: row.try_get("run")?,
                                 node: row.try_get("node")?,
                                 number: row.try_get("number")?,
@@ -295,6 +322,7 @@ macro_rules! queue_on {
                         token: claim.token.clone(),
                     },
                     project: line.share.project.clone(),
+                    due_at: candidate.due_at,
                 };
                 Ok(candidates.into_iter().map(claimed).collect())
             }
@@ -419,6 +447,14 @@ macro_rules! queue_on {
                 Ok(())
             }
 
+            fn status(word: &str) -> EntryStatus {
+                match word {
+                    "blocked" => EntryStatus::Blocked,
+                    "leased" => EntryStatus::Leased,
+                    _ => EntryStatus::Ready,
+                }
+            }
+
             fn lease(row: &$Row) -> Result<LeaseId, sqlx::Error> {
                 Ok(LeaseId {
                     run: row.try_get("run")?,
@@ -458,11 +494,7 @@ macro_rules! queue_on {
                         slot,
                         timeout: row.try_get("timeout").map_err(&failed)?,
                     },
-                    status: match words("status")?.as_str() {
-                        "blocked" => EntryStatus::Blocked,
-                        "leased" => EntryStatus::Leased,
-                        _ => EntryStatus::Ready,
-                    },
+                    status: Self::status(&words("status")?),
                     stop: urgency(integer("stop")?),
                     worker: row.try_get("worker").map_err(&failed)?,
                     leased_at: row.try_get("leased_at").map_err(&failed)?,

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use reactorcide_engine::coordinator::{LeaseId, Urgency};
 use reactorcide_engine::protocol::query::Elsewhere;
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::queue::Entry;
 use reactorcide_engine::runs::{
-    Accepted, Commit, Loaded, NewRecord, Outcome, RunFilter, RunRecord, RunStore, pipelines_of,
+    Accepted, Commit, Loaded, NewRecord, Outcome, RunFilter, RunRecord, RunStore, Used, pipelines_of,
 };
 use reactorcide_engine::scheduler::{RunStatus, Stored, Transition};
 use reactorcide_engine::store::StoreError;
@@ -299,6 +300,30 @@ macro_rules! runs_on {
                 rows.iter().map(Self::transition).collect::<Result<_, _>>().map_err(self.failed("read"))
             }
 
+            async fn used(&self, run: &str, node: Option<&str>) -> Result<Vec<Used>, StoreError> {
+                let failed = self.failed("read");
+                let select = sqlx::query(
+                    "select node, attempt, cpu_ms, memory_peak, bytes_read, bytes_written, case when $2 = '' then '[]' else series end as series
+                     from run_usage where run = $1 and ($2 = '' or node = $2) order by node, attempt",
+                );
+                let rows = select.bind(run).bind(node.unwrap_or_default()).fetch_all(&self.database.pool).await;
+                let read = |row: &$Row| -> Result<Used, StoreError> {
+                    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs).map_err(&failed);
+                    Ok(Used {
+                        node: row.try_get("node").map_err(&failed)?,
+                        attempt: u32::try_from(number("attempt")?).unwrap_or(u32::MAX),
+                        usage: Usage {
+                            cpu_ms: number("cpu_ms")?,
+                            memory_peak: number("memory_peak")?,
+                            read: number("bytes_read")?,
+                            written: number("bytes_written")?,
+                            series: self.value(run, row.try_get("series").map_err(&failed)?)?,
+                        },
+                    })
+                };
+                rows.map_err(&failed)?.iter().map(read).collect()
+            }
+
             async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
                 let select = sqlx::query(
                     "select run_nodes.run as run, run_nodes.status as state from run_nodes join runs on runs.id = run_nodes.run
@@ -490,6 +515,27 @@ macro_rules! runs_on {
                             .push_bind(&transition.to)
                             .push_bind(&transition.reason);
                     });
+                    insert.build().execute(&mut *connection).await.map_err(&failed)?;
+                }
+                let used: Vec<(&String, &Used)> =
+                    commits.iter().flat_map(|commit| commit.used.iter().map(|used| (&commit.run, used))).collect();
+                for batch in used.chunks(BATCH) {
+                    let mut insert = QueryBuilder::<$Sql>::new(
+                        "insert into run_usage (run, node, attempt, cpu_ms, memory_peak, bytes_read, bytes_written, series) ",
+                    );
+                    insert.push_values(batch, |mut row, (run, Used { node, attempt, usage })| {
+                        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+                        row.push_bind(*run)
+                            .push_bind(node)
+                            .push_bind(i64::from(*attempt))
+                            .push_bind(number(usage.cpu_ms))
+                            .push_bind(number(usage.memory_peak))
+                            .push_bind(number(usage.read))
+                            .push_bind(number(usage.written))
+                            .push_bind(text(&usage.series));
+                    });
+                    // An attempt ends once.
+                    insert.push(" on conflict (run, node, attempt) do nothing");
                     insert.build().execute(&mut *connection).await.map_err(&failed)?;
                 }
                 self.enqueue(connection, commits.iter().flat_map(|commit| &commit.enqueue).collect()).await

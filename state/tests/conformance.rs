@@ -127,6 +127,8 @@ runs_over_all!(
     who_is_overtaken_writes_nothing,
     a_lease_is_kept_or_lost,
     time_without_anybody_does_not_count,
+    what_was_used_is_remembered,
+    what_waits_is_counted,
     the_order_is_fair,
     workers_get_what_they_are_for,
     a_group_has_its_places,

@@ -185,6 +185,7 @@ impl Working {
             needs: BTreeMap::new(),
             inputs: BTreeMap::new(),
             at: 0,
+            trace: None,
         };
         let id = LeaseId {
             run: assignment.run.clone(),

@@ -77,6 +77,7 @@ fn failed(reason: FailureReason, message: String) -> AttemptResult {
         outputs: std::collections::BTreeMap::new(),
         started: false,
         permanent: false,
+        usage: None,
     }
 }
 

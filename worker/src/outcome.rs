@@ -73,7 +73,7 @@ pub fn conclude(observed: Observed) -> AttemptResult {
     let outputs = if failure.is_none() { observed.outputs } else { BTreeMap::new() };
     // There is no such image, or we may not have it: another try would find the same.
     let permanent = matches!(&observed.error, Some(ProviderError::Image { transient: false, .. }));
-    AttemptResult { failure, exit_code, message, outputs, started: observed.started, permanent }
+    AttemptResult { failure, exit_code, message, outputs, started: observed.started, permanent, usage: None }
 }
 
 fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason>, Option<String>) {

@@ -210,6 +210,7 @@ pub(crate) mod tests {
             needs: BTreeMap::new(),
             inputs: BTreeMap::new(),
             at: 0,
+            trace: None,
         }
     }
 

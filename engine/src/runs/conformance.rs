@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     Accepted, Commit, EntryFilter, Known, NewRecord, Outcome, Queue, RunFilter, RunRecord, RunStore, Said,
-    UNWATCHED,
+    UNWATCHED, Used,
 };
 use crate::address::Address;
 use crate::config::{Catalog, FailureReason, Kind, Metadata, Resource, Spec};
 use crate::coordinator::{LeaseId, Urgency};
-use crate::queue::{Claim, Claimant, EntryStatus};
+use crate::protocol::usage::{Sample, Usage};
+use crate::queue::{Claim, Claimant, Depth, EntryStatus};
 use crate::scheduler::{AttemptResult, Event, Millis, NewRun, RunState, RunStatus};
 use crate::workflow;
 
@@ -95,6 +96,7 @@ fn result(failure: Option<FailureReason>) -> AttemptResult {
         outputs: BTreeMap::new(),
         started: true,
         permanent: false,
+        usage: None,
     }
 }
 
@@ -190,6 +192,59 @@ pub async fn what_is_accepted_is_read_back(store: &dyn Both) {
     assert_eq!(ids(RunFilter { pipeline, ..RunFilter::newest(10) }).await, ["r3"]);
     let status = Some(RunStatus::Succeeded);
     assert_eq!(ids(RunFilter { status, ..RunFilter::newest(10) }).await, [""; 0]);
+}
+
+/// What an attempt used is remembered with its end, and the series only told of a node that is named.
+pub async fn what_was_used_is_remembered(store: &dyn Both) {
+    let jobs = json!({"a": job(json!({})), "b": job(json!({}))});
+    let mut known = start(store, "r1", "web/ci", T, jobs).await;
+    for lease in claim(store, &worker("w"), 10, T).await {
+        assert_eq!(say(store, &mut known, started(&lease), T + 1).await, Outcome::Done);
+        let usage = usage(if lease.node == "a" { 7 } else { 9 });
+        let result = AttemptResult { usage: Some(Box::new(usage)), ..result(None) };
+        let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
+        let said = Said { event, lease: Some(lease) };
+        assert_eq!(say(store, &mut known, said, T + 2).await, Outcome::Done);
+    }
+    let one = |node: &str, usage: Usage| Used { node: node.to_owned(), attempt: 1, usage };
+    let short = |seed| Usage { series: Vec::new(), ..usage(seed) };
+    let all = store.used("r1", None).await.expect("what was used");
+    assert_eq!(all, [one("a", short(7)), one("b", short(9))]);
+    assert_eq!(store.used("r1", Some("b")).await.expect("what was used"), [one("b", usage(9))]);
+    assert_eq!(store.used("r1", Some("c")).await.expect("an answer"), []);
+    assert_eq!(store.used("r2", None).await.expect("an answer"), []);
+}
+
+fn usage(seed: u64) -> Usage {
+    let point = |at_ms| Sample { at_ms, cpu_ms: seed, memory: seed * 1000, read: 1 << 40, written: seed };
+    let series = vec![point(0), point(1000)];
+    Usage { cpu_ms: seed, memory_peak: seed * 1000, read: 1 << 40, written: seed, series }
+}
+
+/// Entries are counted by where they are and what they need, with the time of the first of them.
+pub async fn what_waits_is_counted(store: &dyn Both) {
+    assert_eq!(store.depth(T).await.expect("a depth"), []);
+    let needs = json!({"runs_on": {"gpu": "yes"}});
+    let in_group = || job(json!({"concurrency": {"group": "g"}}));
+    let jobs =
+        json!({"a": job(json!({})), "b": job(json!({})), "c": job(needs), "d": in_group(), "e": in_group()});
+    start(store, "r1", "web/ci", T, jobs).await;
+    start(store, "r2", "api/ci", T + 5, json!({"a": job(json!({}))})).await;
+    assert_eq!(claim(store, &worker("w"), 1, T + 9).await.len(), 1);
+    let count = |depths: &[Depth], status: EntryStatus, delayed: bool| {
+        let are = |depth: &&Depth| depth.status == status && depth.delayed == delayed;
+        depths.iter().filter(are).map(|depth| depth.count).sum::<u64>()
+    };
+    let depths = store.depth(T + 9).await.expect("a depth");
+    assert_eq!(count(&depths, EntryStatus::Leased, false), 1);
+    assert_eq!(count(&depths, EntryStatus::Blocked, false), 1);
+    assert_eq!(count(&depths, EntryStatus::Ready, false), 4);
+    let gpu =
+        depths.iter().find(|depth| !depth.needs.labels.is_empty()).expect("who needs more stands apart");
+    assert_eq!((gpu.count, gpu.oldest, gpu.project.as_str()), (1, T, "web"));
+    // Before they are due.
+    let early = store.depth(T - 1).await.expect("a depth");
+    assert_eq!(count(&early, EntryStatus::Ready, true), 4);
 }
 
 /// A run with a known key is not made a second time, in the same call or later; without one it always is.

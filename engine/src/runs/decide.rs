@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Commit, Loaded, NewRecord, RunRecord};
+use super::{Commit, Loaded, NewRecord, RunRecord, Used};
 use crate::config::FailureReason;
 use crate::coordinator::{LeaseId, Urgency};
+use crate::protocol::usage::Usage;
 use crate::queue::entry;
 use crate::scheduler::{
     AttemptResult, Command, Damaged, Event, Millis, Node, NodeName, NodeStatus, RunState, assignment, step,
@@ -65,6 +66,7 @@ impl Known {
             transitions: Vec::new(),
             held: Vec::new(),
             started: Vec::new(),
+            used: Vec::new(),
             over: Vec::new(),
             enqueue: Vec::new(),
             stop: Vec::new(),
@@ -128,6 +130,7 @@ impl Known {
                     outputs: std::collections::BTreeMap::new(),
                     started: false,
                     permanent: true,
+                    usage: None,
                 };
                 Some(Event::AttemptFinished { node: node.clone(), attempt, result })
             }
@@ -171,7 +174,15 @@ fn note(commit: &mut Commit, event: &Event, lease: &LeaseId, now: Millis) {
     match event {
         Event::AttemptStarted { node, attempt } => commit.started.push((node.clone(), *attempt, now)),
         // Whatever the run makes of it: the worker has nothing left of it.
-        Event::AttemptFinished { .. } => commit.over.push((lease.node.clone(), lease.attempt)),
+        Event::AttemptFinished { result, .. } => {
+            commit.over.push((lease.node.clone(), lease.attempt));
+            let used = |usage: &Usage| Used {
+                node: lease.node.clone(),
+                attempt: lease.attempt,
+                usage: usage.clone(),
+            };
+            commit.used.extend(result.usage.as_deref().map(used));
+        }
         _ => {}
     }
 }

@@ -7,12 +7,15 @@ use async_trait::async_trait;
 
 use super::{
     Accepted, Commit, EntryFilter, Loaded, NewRecord, Outcome, Queue, RunFilter, RunRecord, RunStore,
-    UNWATCHED, pipelines_of,
+    UNWATCHED, Used, pipelines_of,
 };
 use crate::config::ConcurrencyMode;
 use crate::coordinator::{LeaseId, Urgency};
 use crate::protocol::query::Elsewhere;
-use crate::queue::{Claim, Claimed, Entry, EntryStatus, Overdue, Renewed, Row, Share, Superseded, allot};
+use crate::protocol::usage::Usage;
+use crate::queue::{
+    Claim, Claimed, Depth, Entry, EntryStatus, Overdue, Renewed, Row, Share, Superseded, allot,
+};
 use crate::scheduler::{Millis, NodeStatus, RunStatus, Stored, Transition};
 use crate::store::StoreError;
 
@@ -39,6 +42,7 @@ struct Run {
     version: u64,
     stored: Stored,
     transitions: Vec<Transition>,
+    used: BTreeMap<(String, u32), Usage>,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,8 @@ impl State {
             }
         }
         run.transitions.extend_from_slice(&commit.transitions);
+        let used = commit.used.iter().map(|used| ((used.node.clone(), used.attempt), used.usage.clone()));
+        run.used.extend(used);
         if let Some((status, at)) = commit.ended {
             (run.record.status, run.record.ended_at) = (status, Some(at));
         }
@@ -244,7 +250,7 @@ impl RunStore for MemoryRuns {
             let head = new.first.changes.head.clone().expect("a new run has a head");
             let stored = Stored { definition: new.definition.clone(), head, nodes: Vec::new() };
             let (record, key) = (new.record.clone(), new.key.clone());
-            let run = Run { record, key, version: 0, stored, transitions: Vec::new() };
+            let run = Run { record, key, version: 0, stored, transitions: Vec::new(), used: BTreeMap::new() };
             state.runs.insert(new.record.id.clone(), run);
             state.write(&new.first);
             Accepted::New
@@ -290,6 +296,17 @@ impl RunStore for MemoryRuns {
         let all = state.runs.get(run).map(|run| run.transitions.as_slice()).unwrap_or_default();
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(all.len());
         Ok(all[from..].iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn used(&self, run: &str, node: Option<&str>) -> Result<Vec<Used>, StoreError> {
+        let state = self.state();
+        let Some(run) = state.runs.get(run) else { return Ok(Vec::new()) };
+        let of_node = |used: &(&(String, u32), &Usage)| node.is_none_or(|node| used.0.0 == node);
+        let used = |((name, attempt), usage): (&(String, u32), &Usage)| {
+            let series = if node.is_some() { usage.series.clone() } else { Vec::new() };
+            Used { node: name.clone(), attempt: *attempt, usage: Usage { series, ..usage.clone() } }
+        };
+        Ok(run.used.iter().filter(of_node).map(used).collect())
     }
 
     async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
@@ -357,7 +374,8 @@ impl Queue for MemoryRuns {
                 deadline_at: None,
             });
             let lease = queued.lease_id().expect("it is leased");
-            taken.push(Claimed { lease, project: project.clone() });
+            let due_at = queued.entry.due_at;
+            taken.push(Claimed { lease, project: project.clone(), due_at });
             if line.is_empty() {
                 lines.remove(&project);
             }
@@ -412,6 +430,27 @@ impl Queue for MemoryRuns {
             Some(Superseded { run: queued.entry.run.clone(), node: queued.entry.node.clone(), by })
         };
         Ok(state.queue.iter().filter_map(superseded).take(limit as usize).collect())
+    }
+
+    async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
+        let state = self.state();
+        let mut depths: BTreeMap<(&str, bool, &str, String), Depth> = BTreeMap::new();
+        for queued in &state.queue {
+            let entry = &queued.entry;
+            let delayed = queued.status == EntryStatus::Ready && entry.due_at > now;
+            let key = (queued.status.as_str(), delayed, entry.project.as_str(), entry.needs.to_text());
+            let depth = depths.entry(key).or_insert_with(|| Depth {
+                status: queued.status,
+                delayed,
+                project: entry.project.clone(),
+                needs: entry.needs.clone(),
+                count: 0,
+                oldest: entry.due_at,
+            });
+            depth.count += 1;
+            depth.oldest = depth.oldest.min(entry.due_at);
+        }
+        Ok(depths.into_values().collect())
     }
 
     async fn next_due(&self, now: Millis) -> Result<Option<Millis>, StoreError> {

@@ -10,6 +10,7 @@ use super::node::{Node, Origin};
 use super::{Millis, RunState};
 use crate::config::Job;
 use crate::placeholder;
+use crate::trace::Trace;
 use crate::workflow::{Profile, replace_matrix};
 
 /// What a node runs.
@@ -39,6 +40,9 @@ pub struct Assignment {
     pub inputs: BTreeMap<String, Value>,
     /// When it was put together.
     pub at: Millis,
+    /// The trace of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// What a node runs now. `None` where there is no such node.
@@ -57,6 +61,7 @@ pub fn assignment(state: &RunState, name: &str, now: Millis) -> Option<Result<As
         needs: needs(state, node),
         inputs: state.inputs.clone(),
         at: now,
+        trace: state.trace.clone(),
     }))
 }
 

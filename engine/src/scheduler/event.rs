@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reactorcide_protocol::trigger::TriggerRequest;
+use reactorcide_protocol::usage::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,6 +89,9 @@ pub struct AttemptResult {
     /// Whether another try would find the same, so that only a job that says so gets one.
     #[serde(default)]
     pub permanent: bool,
+    /// What it used of its machine, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Box<Usage>>,
 }
 
 /// What a scheduler asks for, to be carried out in order after the state was stored.

@@ -10,6 +10,7 @@ use super::event::{NodeName, NodeStatus, RunStatus};
 use super::node::Node;
 use super::nodes::{Links, Nodes};
 use super::{RunState, is_linked};
+use crate::trace::Trace;
 use crate::workflow::Workflow;
 
 /// What never changes of a run: what it was when it was accepted.
@@ -26,6 +27,9 @@ pub struct Definition {
     /// What its variables were at first, over those that the workflow declares.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, Value>,
+    /// What is written down of it anywhere is told by this. Runs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// What changes of a run as a whole.
@@ -84,6 +88,7 @@ impl RunState {
             event: self.event.clone(),
             inputs: self.inputs.clone(),
             vars: self.first_vars.clone(),
+            trace: self.trace.clone(),
         }
     }
 
@@ -95,7 +100,8 @@ impl RunState {
 
     /// A run as it was stored. What can be counted is counted anew.
     pub fn restore(stored: Stored) -> Result<Self, Damaged> {
-        let Stored { definition: Definition { id, workflow, event, inputs, vars }, head, nodes } = stored;
+        let Stored { definition, head, nodes } = stored;
+        let Definition { id, workflow, event, inputs, vars, trace } = definition;
         let damaged = |what: String| Damaged { run: id.clone(), what };
         let mut by_name = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -113,6 +119,7 @@ impl RunState {
             workflow,
             event,
             inputs,
+            trace,
             first_vars: vars,
             head,
             head_changed: false,

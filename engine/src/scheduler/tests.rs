@@ -78,8 +78,15 @@ impl Run {
         self.send(Event::AttemptStarted { node: node.into(), attempt });
         let outputs = serde_json::from_value(outputs).expect("a map");
         let exit_code = Some(i32::from(failure.is_some()));
-        let result =
-            AttemptResult { failure, exit_code, message: None, outputs, started: true, permanent: false };
+        let result = AttemptResult {
+            failure,
+            exit_code,
+            message: None,
+            outputs,
+            started: true,
+            permanent: false,
+            usage: None,
+        };
         self.send(Event::AttemptFinished { node: node.into(), attempt, result });
     }
 
@@ -266,6 +273,7 @@ fn a_job_with_secrets_is_not_run_twice_unless_it_says_so() {
         outputs: BTreeMap::new(),
         started: false,
         permanent: false,
+        usage: None,
     };
     run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result });
     assert_eq!(run.queue.len(), 2, "what never started may be tried again");
@@ -283,6 +291,7 @@ fn what_is_over_changes_nothing() {
         outputs: BTreeMap::new(),
         started: true,
         permanent: false,
+        usage: None,
     };
     run.send(Event::AttemptFinished { node: "a".into(), attempt: 1, result: stale.clone() });
     run.send(Event::AttemptFinished { node: "nobody".into(), attempt: 1, result: stale });

@@ -220,6 +220,7 @@ impl World {
             outputs,
             started,
             permanent: failure.is_some() && rng.u8(..8) == 0,
+            usage: None,
         };
         attempt.over = true;
         let (node, attempt_number) = (attempt.node.clone(), attempt.number);

@@ -8,7 +8,7 @@ use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::query::Elsewhere;
 use reactorcide_engine::queue::{Claim, Claimant};
 use reactorcide_engine::runs::{
-    Accepted, Commit, EntryFilter, Loaded, MemoryRuns, NewRecord, Outcome, RunFilter,
+    Accepted, Commit, EntryFilter, Loaded, MemoryRuns, NewRecord, Outcome, RunFilter, Used,
 };
 use reactorcide_engine::scheduler::{AttemptResult, NewRun, NodeStatus, RunStatus, Transition};
 use reactorcide_engine::workflow::Workflow;
@@ -74,6 +74,10 @@ impl RunStore for Moody {
         self.inner.transitions(run, from, limit).await
     }
 
+    async fn used(&self, run: &str, node: Option<&str>) -> Result<Vec<Used>, StoreError> {
+        self.inner.used(run, node).await
+    }
+
     async fn active(&self, project: Option<&str>, job: &str) -> Result<Vec<Elsewhere>, StoreError> {
         self.inner.active(project, job).await
     }
@@ -136,6 +140,7 @@ fn finished(lease: &LeaseId, failure: Option<FailureReason>) -> Event {
         outputs: BTreeMap::new(),
         started: true,
         permanent: false,
+        usage: None,
     };
     Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result }
 }

@@ -54,6 +54,7 @@ async fn a_jobs_token_ends_with_its_attempt() {
         outputs: Default::default(),
         started: true,
         permanent: false,
+        usage: None,
     };
     let event = Event::AttemptFinished { node: "build".to_owned(), attempt: 1, result };
     world.api.conductor.report(&lease, event).await.expect("it is heard");
