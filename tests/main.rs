@@ -1,5 +1,6 @@
 //! End-to-end tests: over the real binary, and over the workspace itself.
 
+mod alerts;
 mod commands;
 mod crashes;
 mod docker;

@@ -6,6 +6,7 @@ mod files;
 pub mod harness;
 mod health;
 mod many;
+mod observed;
 mod people;
 mod postgres;
 mod remote;

@@ -7,6 +7,7 @@ mod commit;
 mod config_files;
 mod exit;
 mod logging;
+mod observed;
 mod output;
 mod outside;
 mod plan_cache;

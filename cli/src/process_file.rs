@@ -34,6 +34,7 @@ type Name = (&'static str, &'static str);
 
 const SERVER: &[Name] = &[
     ("listen", "listen"),
+    ("metrics_listen", "metrics_listen"),
     ("state", "state"),
     ("storage", "storage"),
     ("first_user", "first_user"),
@@ -48,6 +49,7 @@ const SERVER: &[Name] = &[
 ];
 const WORKER: &[Name] = &[
     ("server", "server"),
+    ("metrics_listen", "metrics_listen"),
     ("token_from.file", "token_file"),
     ("token_from.environment", "token_variable"),
     ("logging.format", "log_format"),
@@ -143,6 +145,7 @@ fn put(said: &mut Said, id: &'static str, value: Option<impl ToString>) {
 fn server(file: &ServerFile) -> Result<Said, Failure> {
     let mut said = Said::new();
     put(&mut said, "listen", file.listen.as_ref());
+    put(&mut said, "metrics_listen", file.metrics_listen.as_ref());
     put(&mut said, "state", file.state.as_ref());
     if let Some(reference) = &file.state_from {
         put(&mut said, "state", Some(resolve(reference)?));
@@ -165,6 +168,7 @@ fn server(file: &ServerFile) -> Result<Said, Failure> {
 fn worker(file: &WorkerFile) -> Said {
     let mut said = Said::new();
     put(&mut said, "server", file.server.as_ref());
+    put(&mut said, "metrics_listen", file.metrics_listen.as_ref());
     let token = file.token_from.clone().unwrap_or_default();
     put(&mut said, "token_file", token.file);
     put(&mut said, "token_variable", token.environment);

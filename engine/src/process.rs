@@ -22,6 +22,10 @@ pub struct ServerFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"127.0.0.1:7420")]
     pub listen: Option<String>,
+    /// Where metrics are told to whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"127.0.0.1:9420")]
+    pub metrics_listen: Option<String>,
     /// Where the state is: `sqlite:PATH`, or `postgres://USER@HOST/DATABASE` without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -59,6 +63,10 @@ pub struct WorkerFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://ci.example.com")]
     pub server: Option<String>,
+    /// Where metrics are told to whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"127.0.0.1:9420")]
+    pub metrics_listen: Option<String>,
     /// What holds its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_from: Option<Reference>,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use reactorcide_protocol::usage::Sample;
 
 /// The fake provider: containers that are closures, for tests of everything above a provider.
 pub mod fake;
@@ -75,6 +76,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Bytes written to the container's own file system, beside its workspace.
     async fn disk_usage(&self, id: &ContainerId) -> Result<u64, ProviderError>;
+
+    /// What a container that runs has used so far, where the provider can tell that cheaply. `at_ms` is not filled in.
+    async fn usage(&self, _id: &ContainerId) -> Result<Option<Sample>, ProviderError> {
+        Ok(None)
+    }
 
     /// All containers of an owner, running or not.
     async fn list(&self, owner: &Owner) -> Result<Vec<ContainerSummary>, ProviderError>;

@@ -159,6 +159,8 @@ pub struct Depth {
     pub project: String,
     /// What they need.
     pub needs: Needs,
+    /// The worker that has them.
+    pub worker: Option<String>,
     /// How many there are.
     pub count: u64,
     /// Since when the first of them could run.

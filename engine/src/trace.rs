@@ -4,11 +4,17 @@
 //! A run has one trace, made when it is accepted or taken from whoever caused it. The ids of the spans in it follow from
 //! what they are about, so a server, a worker and a job name the same span alike without telling each other.
 
+mod otlp;
+mod run;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use otlp::{Resource, Scalar, Span, request};
+pub use run::{queued, spans_of_run, worked};
 
 /// The trace of a run: its id, and the span elsewhere that caused it, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::control::Next;
 use crate::query::Query;
 use crate::trigger::TriggerRequest;
+use crate::usage::Sample;
 
 pub use codec::{Envelope, encode_log};
 
@@ -114,6 +115,8 @@ pub enum Body {
     Next(Next),
     /// Sent when nothing else was for a while.
     Heartbeat {},
+    /// What the job has used so far.
+    Usage(Sample),
     /// The last frame: how the job ended, in the runner's eyes.
     Result(JobResult),
     /// A frame type that this version does not know; read, never written.

@@ -8,6 +8,7 @@ mod errors;
 mod life;
 mod network;
 mod pull;
+mod usage;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,10 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::query_parameters::{
     InspectContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    StatsOptionsBuilder,
 };
+use futures_util::StreamExt;
+use reactorcide_engine::protocol::usage::Sample;
 use reactorcide_engine::provider::{
     Attachment, ContainerId, ContainerSpec, ContainerState, ContainerSummary, EngineInfo, Exit, ImageInfo,
     Owner, Provider, ProviderError, PullPolicy,
@@ -160,6 +164,14 @@ impl Provider for DockerProvider {
             Err(error) if status_of(&error) == Some(409) => life::gone(docker, subject, error).await,
             removed => removed.map_err(|error| subject.error(error)),
         }
+    }
+
+    async fn usage(&self, id: &ContainerId) -> Result<Option<Sample>, ProviderError> {
+        let docker = self.docker().await?;
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
+        let stats = docker.stats(&id.0, Some(options)).next().await;
+        let failed = |error| self.subject("looking at what the container uses", &id.0).error(error);
+        Ok(stats.transpose().map_err(failed)?.and_then(usage::sample))
     }
 
     async fn disk_usage(&self, id: &ContainerId) -> Result<u64, ProviderError> {

@@ -17,6 +17,7 @@ mod program;
 mod pump;
 mod running;
 mod socket;
+mod usage;
 mod vars;
 mod writer;
 

@@ -14,6 +14,7 @@ mod jobs;
 mod link;
 mod log_stream;
 mod me;
+mod metrics;
 pub mod openapi;
 mod page;
 mod problem;
@@ -48,6 +49,7 @@ use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
 use crate::errands::Errands;
 use crate::files::Files;
+use crate::telemetry;
 use context::{Denial, Denials, RequestId};
 
 pub use ad_hoc::{StartJob, StartedJob};
@@ -60,20 +62,24 @@ pub use config::{
 };
 pub use events::{Delivered, EventData, EventWord, NotStarted, SendEvent, StartedRun};
 pub use job::{OwnRun, Sibling, Trigger, WantedJob};
-pub use jobs::{JobDetail, StopJob};
+pub use jobs::{AttemptUsage, JobDetail, StopJob};
 pub(crate) use link::Archive;
 pub use link::{Claiming, Registration, Renewing, Reporting};
 pub use me::{Me, RoleRow};
+pub(crate) use metrics::listener;
+pub use metrics::tell_metrics;
 pub use page::Page;
 pub use problem::{ConfigurationError, Problem};
 pub use queue::QueueEntry;
 pub use route::{Access, Operation, Route};
+pub(crate) use runs::failure_word;
 pub use runs::{CancelRun, JobRow, RemovedRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
 pub use schedules::ScheduleRow;
 pub use services::{NameServiceAccount, ServiceAccount};
 pub use teams::{ChangeTeam, CreateTeam, Team, TeamDetail};
 pub use tokens::{CapabilityWord, CreateToken, CreatedToken, TokenRow};
 pub use users::{ChangeUser, CreateUser, User};
+pub(crate) use workers::PRESENT;
 pub use workers::WorkerRow;
 
 /// The longest body of a request that is no artifact.
@@ -113,6 +119,7 @@ pub fn routes() -> Vec<Route> {
     let groups = [
         openapi::routes(),
         health::routes(),
+        metrics::routes(),
         runs::routes(),
         jobs::routes(),
         artifacts::routes(),
@@ -171,7 +178,8 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let (method, target) = (request.method().clone(), request.uri().path().to_owned());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let started = std::time::Instant::now();
-    let response = next.run(request).await;
+    let trace = telemetry::given(request.headers());
+    let response = telemetry::within(trace, next.run(request)).await;
     if response.status() == StatusCode::FORBIDDEN && !method.is_safe() {
         note_denial(&api, denials.first(), &method, &target, &id).await;
     }
@@ -188,6 +196,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let (status, took) = (response.status().as_u16(), started.elapsed());
+    api.conductor.observer.metrics.answered(&method, path.as_deref(), response.status(), took);
     let path = path.unwrap_or_else(|| "-".to_owned());
     if took > Duration::from_secs(1) && status < 500 {
         tracing::debug!(request.id = id, %method, path, status, ?took, "answered");

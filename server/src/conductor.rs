@@ -9,6 +9,7 @@ mod turn;
 
 use std::sync::Arc;
 
+use crate::telemetry::{self, Observer};
 use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::runs::{Known, Queue, RunRecord, RunStore, Said};
 use reactorcide_engine::scheduler::{Event, Millis, RunState};
@@ -30,6 +31,8 @@ pub struct Conductor {
     /// Something may be there to be taken.
     queued: Arc<Notify>,
     failed: Arc<watch::Sender<Option<Arc<StoreError>>>>,
+    /// What is told of all this to operators.
+    pub observer: Arc<Observer>,
     /// Where runs are.
     pub runs: Arc<dyn RunStore>,
     /// Where their attempts wait.
@@ -104,14 +107,21 @@ impl Conductor {
         let (notices, _) = broadcast::channel(NOTICES);
         let queued = Arc::new(Notify::new());
         let failed = Arc::new(watch::Sender::new(None));
-        let turns =
-            turn::Turns::new(Arc::clone(&runs), notices.clone(), Arc::clone(&queued), Arc::clone(&failed));
+        let observer = Arc::<Observer>::default();
+        let turns = turn::Turns::new(
+            Arc::clone(&runs),
+            notices.clone(),
+            Arc::clone(&queued),
+            Arc::clone(&failed),
+            Arc::clone(&observer),
+        );
         tokio::spawn(conduct(turns, incoming));
-        Self { inputs, notices, queued, failed, runs, queue }
+        Self { inputs, notices, queued, failed, observer, runs, queue }
     }
 
     /// Starts a run. Returns once that can no longer be lost.
-    pub async fn start(&self, start: Start) -> Result<Started, ConductError> {
+    pub async fn start(&self, mut start: Start) -> Result<Started, ConductError> {
+        start.state.trace.get_or_insert_with(telemetry::fresh);
         let (reply, replied) = oneshot::channel();
         self.send(Input::Start(Box::new(start), reply)).await?;
         replied.await.unwrap_or(Err(ConductError::Closed))

@@ -161,6 +161,8 @@ impl Desk {
             token: self.tokens.next(),
         };
         let claimed = self.conductor.queue.claim(&claim).await.map_err(unavailable)?;
+        let observer = &self.conductor.observer;
+        claimed.iter().for_each(|claimed| observer.claimed(claimed, now, &self.claimant.worker));
         self.assigned(claimed.into_iter().map(|claimed| claimed.lease)).await
     }
 
@@ -326,7 +328,14 @@ impl Coordinator for Desk {
 
     async fn log(&self, lease: &LeaseId, offset: u64, lines: Vec<u8>) -> Result<u64, CoordinatorError> {
         self.check(lease).await?;
-        self.audience.log(lease, offset, lines).await
+        let (bytes, metrics) = (lines.len(), &self.conductor.observer.metrics);
+        let next = self.audience.log(lease, offset, lines).await;
+        match &next {
+            Ok(_) => metrics.log(bytes),
+            Err(CoordinatorError::Unavailable(_)) => metrics.log_failed(),
+            Err(_) => {}
+        }
+        next
     }
 
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {

@@ -18,6 +18,7 @@ mod retention;
 mod schedules;
 mod serve;
 mod start;
+mod telemetry;
 
 pub use applied::{Applied, Current};
 pub use conductor::{ConductError, Conductor, Notice, Start, Started};
@@ -30,3 +31,4 @@ pub use reaper::reap;
 pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
 pub use serve::{ServeError, Server, new_token};
 pub use start::{StartError, Wanted, find, start};
+pub use telemetry::Observer;

@@ -112,8 +112,19 @@ async fn end(conductor: &Conductor, overdue: Overdue) {
     };
     let event = Event::AttemptFinished { node: lease.node.clone(), attempt: lease.attempt, result };
     match conductor.report(&lease, event).await {
+        Ok(()) => {
+            conductor.observer.metrics.lost(timed_out);
+            tracing::warn!(
+                run.id = lease.run,
+                job.name = lease.node,
+                attempt = lease.attempt,
+                worker,
+                timed_out,
+                "a lease was ended"
+            );
+        }
         // Somebody else was faster: another server, or the worker itself.
-        Ok(()) | Err(ConductError::Stale(_)) => {}
+        Err(ConductError::Stale(_)) => {}
         Err(error) => {
             tracing::warn!(run.id = lease.run, job.name = lease.node, %error, "a lost attempt could not be ended");
         }

@@ -9,6 +9,7 @@ use reactorcide_engine::outside::Outside;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::retention::Policy;
 use reactorcide_engine::store::{Lineage, StoreError};
+use reactorcide_providers::otlp::Exporter;
 use reactorcide_state::{LogSettings, Logs, Signals, State, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -123,6 +124,21 @@ impl Server {
         &self.api
     }
 
+    /// Sends traces from now on.
+    pub fn export(&self, exporter: Exporter) {
+        self.api.conductor.observer.export(exporter);
+    }
+
+    /// Tells metrics to everybody who reaches an address, until the server ends.
+    pub fn tell_metrics(&mut self, listener: TcpListener) {
+        let router = api::listener(self.api.clone());
+        self.tasks.push(tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "metrics are not told any more");
+            }
+        }));
+    }
+
     /// Makes the first user of an empty workspace, and returns a token of theirs, to be shown once.
     pub async fn bootstrap(&self, username: &str) -> Result<Option<TokenText>, ServeError> {
         let text = new_token()?;
@@ -166,6 +182,7 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         let Self { api, closing, tasks } = self;
+        let observer = Arc::clone(&api.conductor.observer);
         let (ending, mut ended) = watch::channel(false);
         let closing = Arc::new(closing);
         let told = Arc::clone(&closing);
@@ -185,6 +202,9 @@ impl Server {
             () = late => Ok(()),
         };
         tasks.iter().for_each(JoinHandle::abort);
+        if let Some(exporter) = observer.exporter() {
+            exporter.close(ENDING).await;
+        }
         // Until here, whoever asks whether the server ends is told so.
         drop(closing);
         outcome

@@ -1,6 +1,7 @@
 //! What SQLite says, in the engine's words.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reactorcide_engine::store::StoreError;
@@ -15,6 +16,42 @@ const CANTOPEN: i32 = 14;
 const NOTADB: i32 = 26;
 const PERM: i32 = 3;
 
+/// Kinds of failures, and how many of each there were in this process, whichever database it was.
+static FAILURES: [(&str, AtomicU64); 9] = [
+    ("busy", AtomicU64::new(0)),
+    ("full", AtomicU64::new(0)),
+    ("corrupt", AtomicU64::new(0)),
+    ("foreign", AtomicU64::new(0)),
+    ("broken", AtomicU64::new(0)),
+    ("access", AtomicU64::new(0)),
+    ("unreachable", AtomicU64::new(0)),
+    ("denied", AtomicU64::new(0)),
+    ("other", AtomicU64::new(0)),
+];
+
+/// How many statements databases did not carry out for this process, by what kept them from it.
+pub fn database_failures() -> impl Iterator<Item = (&'static str, u64)> {
+    FAILURES.iter().map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)))
+}
+
+fn counted(error: StoreError) -> StoreError {
+    let kind = match &error {
+        StoreError::Busy { .. } => "busy",
+        StoreError::Full { .. } => "full",
+        StoreError::Corrupt { .. } => "corrupt",
+        StoreError::Foreign { .. } => "foreign",
+        StoreError::Broken { .. } => "broken",
+        StoreError::Access { .. } => "access",
+        StoreError::Unreachable { .. } => "unreachable",
+        StoreError::Denied { .. } => "denied",
+        _ => "other",
+    };
+    if let Some((_, count)) = FAILURES.iter().find(|(known, _)| *known == kind) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    error
+}
+
 /// What was attempted on which file.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
@@ -25,6 +62,10 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     pub(crate) fn failed(self, error: sqlx::Error) -> StoreError {
+        counted(self.what_failed(error))
+    }
+
+    fn what_failed(self, error: sqlx::Error) -> StoreError {
         let location = self.path.display().to_string();
         let code = error
             .as_database_error()
@@ -55,6 +96,10 @@ pub(crate) struct PostgresAttempt<'a> {
 impl PostgresAttempt<'_> {
     /// By the codes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     pub(crate) fn failed(self, error: sqlx::Error) -> StoreError {
+        counted(self.what_failed(error))
+    }
+
+    fn what_failed(self, error: sqlx::Error) -> StoreError {
         let location = self.location.to_owned();
         let Some(database) = error.as_database_error() else {
             return match error {

@@ -28,6 +28,7 @@ mod workers;
 pub use audit::{PostgresAudit, SqliteAudit};
 pub use database::{Database, Options};
 pub use directory::prepare as prepare_directory;
+pub use error::database_failures;
 pub use identity::{PostgresIdentities, SqliteIdentities};
 pub use objects::{Artifacts, LogSettings, Logs, OpenError, Storage};
 pub use postgres::{PostgresDatabase, UrlError};

@@ -168,8 +168,8 @@ macro_rules! queue_on {
             async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
                 let failed = self.failed("read");
                 let select = sqlx::query(
-                    "select status, cast(case when status = 'ready' and due_at > $1 then 1 else 0 end as bigint) as delayed, project, needs, count(*) as entries, min(due_at) as oldest
-                     from queue group by 1, 2, 3, 4 order by 1, 2, 3, 4",
+                    "select status, cast(case when status = 'ready' and due_at > $1 then 1 else 0 end as bigint) as delayed, project, needs, worker, count(*) as entries, min(due_at) as oldest
+                     from queue group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5",
                 );
                 let rows = select.bind(now).fetch_all(&self.database.pool).await.map_err(&failed)?;
                 let read = |row: &$Row| -> Result<Depth, StoreError> {
@@ -183,6 +183,7 @@ macro_rules! queue_on {
                             location: self.database.location(),
                             what: format!("what attempts need cannot be read: {error}"),
                         })?,
+                        worker: row.try_get("worker").map_err(&failed)?,
                         count: row.try_get::<i64, _>("entries").map_err(&failed)?.unsigned_abs(),
                         oldest: row.try_get("oldest").map_err(&failed)?,
                     })

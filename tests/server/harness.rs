@@ -159,15 +159,24 @@ impl Site {
 
     /// One at an address that is known, of which nobody knows yet whether it will serve.
     pub fn server_starting(&self, address: &str, more: &[&str]) -> Serving {
+        self.server_starting_with(address, more, &[])
+    }
+
+    fn server_starting_with(&self, address: &str, more: &[&str], variables: &[(&str, &str)]) -> Serving {
         let objects = self.project.path().join("objects").display().to_string();
         let mut arguments = vec!["server", "--listen", address, "--storage", &objects];
         arguments.extend(more);
-        Serving { process: Process::start(self, &arguments, &[]), url: format!("http://{address}") }
+        Serving { process: Process::start(self, &arguments, variables), url: format!("http://{address}") }
     }
 
     /// The same that serves.
     pub fn server_at(&mut self, address: &str, more: &[&str]) -> Serving {
-        let Serving { mut process, .. } = self.server_starting(address, more);
+        self.server_with(address, more, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn server_with(&mut self, address: &str, more: &[&str], variables: &[(&str, &str)]) -> Serving {
+        let Serving { mut process, .. } = self.server_starting_with(address, more, variables);
         let line = process.says("serving at");
         let url = line.split_whitespace().nth(2).expect("a URL").trim_end_matches(',').to_owned();
         if self.token.is_empty() {
@@ -194,20 +203,43 @@ impl Site {
 
     /// Starts a worker with a token.
     pub fn worker_with(&self, server: &Serving, token: &str, more: &[&str]) -> Process {
-        let mut worker = self.worker_starting(server, token, more);
+        self.worker_in(server, token, more, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn worker_in(
+        &self,
+        server: &Serving,
+        token: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Process {
+        let mut worker = self.worker_starting_with(server, token, more, variables);
         worker.says("jobs from");
         worker
     }
 
     /// The same, of which nobody knows yet whether it will work.
     pub fn worker_starting(&self, server: &Serving, token: &str, more: &[&str]) -> Process {
+        self.worker_starting_with(server, token, more, &[])
+    }
+
+    fn worker_starting_with(
+        &self,
+        server: &Serving,
+        token: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Process {
         let directory = self.project.path().join("worker").display().to_string();
         let mut arguments = vec!["worker", "--server", &server.url, "--directory", &directory];
         arguments.extend(more);
         if !more.contains(&"--slots") {
             arguments.extend(["--slots", "2"]);
         }
-        Process::start(self, &arguments, &[("REACTORCIDE_WORKER_TOKEN", token)])
+        let mut all = vec![("REACTORCIDE_WORKER_TOKEN", token)];
+        all.extend(variables);
+        Process::start(self, &arguments, &all)
     }
 
     /// The name of the worker that was started last.

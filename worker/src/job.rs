@@ -21,9 +21,11 @@ use reactorcide_engine::provider::{
     Attachment, ContainerId, ContainerSpec, ContainerSummary, Exit, Provider, ProviderError,
 };
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
+use reactorcide_engine::trace::Trace;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 use self::watch::{Running, Watch};
 use crate::container::user_of;
@@ -32,8 +34,9 @@ use crate::follow::follow;
 use crate::journal::Journal;
 use crate::keeper::{Keeper, Order};
 use crate::link::Link;
+use crate::observe::Times;
 use crate::outcome::{NOT_KEPT, Observed, conclude};
-use crate::pump::{Pump, Wanted};
+use crate::pump::{Finished, Pump, Wanted};
 use crate::record::Record;
 use crate::spool::{SpoolReader, spool};
 use crate::standby::Ready;
@@ -89,6 +92,8 @@ struct Attempt {
     workspace: PathBuf,
     key: Key,
     stop_after: Duration,
+    trace: Option<Trace>,
+    times: Arc<Times>,
     /// The name of its container, where that is not its own: one that waited for it, or one that was found.
     container: Arc<OnceLock<String>>,
 }
@@ -119,7 +124,16 @@ impl Attempt {
     fn new(worker: &Worker, record: &Record) -> Self {
         let (lease, workspace) = (record.lease.clone(), workspace_of(worker, &record.lease));
         let (key, stop_after) = (record.key(), record.stop_after());
-        Self { worker: worker.clone(), lease, workspace, key, stop_after, container: Arc::default() }
+        Self {
+            worker: worker.clone(),
+            lease,
+            workspace,
+            key,
+            stop_after,
+            trace: record.assignment.trace.clone(),
+            times: Arc::new(Times::new()),
+            container: Arc::default(),
+        }
     }
 
     fn provider(&self) -> &Arc<dyn Provider> {
@@ -128,13 +142,24 @@ impl Attempt {
 
     /// Reports what comes of it.
     async fn report(self, run: impl Future<Output = AttemptResult> + Send + 'static) {
-        let result = match tokio::spawn(run).await {
+        let LeaseId { run: id, node, attempt, .. } = &self.lease;
+        let trace_id = self.trace.as_ref().map(Trace::id).unwrap_or_default();
+        let span = tracing::info_span!("attempt", run.id = id, job.name = node, attempt, trace_id);
+        self.report_within(run, &span).instrument(span.clone()).await;
+    }
+
+    async fn report_within(&self, run: impl Future<Output = AttemptResult> + Send + 'static, span: &Span) {
+        tracing::info!("an attempt was taken");
+        let result = match tokio::spawn(run.instrument(span.clone())).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(job.name = self.lease.node, %error, "an attempt broke off: this is a bug");
                 failed(FailureReason::Provider, format!("the worker broke off: {error}"))
             }
         };
+        let failure = result.failure.map(tracing::field::debug);
+        tracing::info!(failure, exit_code = result.exit_code, "an attempt has ended");
+        self.worker.observer.ended(&self.lease, self.trace.as_ref(), &self.times, &result);
         let (job, attempt) = (&self.lease.node, self.lease.attempt);
         if self.worker.keeper.report(&self.lease, Report::Finished(result)).await.is_err() {
             tracing::warn!(job.name = job, attempt, "nobody waits for this attempt any more");
@@ -249,7 +274,11 @@ impl Attempt {
             }
             Err(error) => observed.error = Some(error),
         }
-        (observed.outputs, observed.result) = pump.finish();
+        let Finished { outputs, result, usage } = pump.finish();
+        if let Some(error) = &observed.error {
+            self.worker.observer.provider_failed(error);
+        }
+        (observed.outputs, observed.result, observed.usage) = (outputs, result, usage);
         // Whoever reads the log has all of it before the job counts as ended. The container is not kept waiting.
         let _ = following.await;
         observed
@@ -276,6 +305,7 @@ impl Attempt {
             None => None,
         };
         record.container = waited.as_ref().map(|waited| waited.name.clone());
+        let is_standby = waited.is_some();
         let (container, attached, exit) = match waited {
             Some(waited) => {
                 let _ = self.container.set(waited.name);
@@ -284,6 +314,8 @@ impl Attempt {
             None => self.start(&prepared.container, &line).await?,
         };
         record.begin();
+        self.times.begin(Duration::ZERO);
+        self.worker.observer.container(is_standby);
         record.lower = prepared.workspace.lower.as_ref().map(|lower| lower.id());
         self.write_in_passing(record).await;
         let _ = begun.send(());

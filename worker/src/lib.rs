@@ -10,6 +10,7 @@ mod journal;
 mod keeper;
 mod leftovers;
 mod link;
+mod observe;
 mod outcome;
 mod pump;
 mod record;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::frame::{JobOutcome, JobResult};
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::provider::{Exit, ProviderError};
 use reactorcide_engine::scheduler::AttemptResult;
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub struct Observed {
     pub timeout: Option<String>,
     /// Its limit of memory in words.
     pub memory: Option<String>,
+    /// What it used, where that was seen.
+    pub usage: Option<Usage>,
 }
 
 /// What is said of an attempt whose lease could not be kept.
@@ -73,7 +76,8 @@ pub fn conclude(observed: Observed) -> AttemptResult {
     let outputs = if failure.is_none() { observed.outputs } else { BTreeMap::new() };
     // There is no such image, or we may not have it: another try would find the same.
     let permanent = matches!(&observed.error, Some(ProviderError::Image { transient: false, .. }));
-    AttemptResult { failure, exit_code, message, outputs, started: observed.started, permanent, usage: None }
+    let (started, usage) = (observed.started, observed.usage.map(Box::new));
+    AttemptResult { failure, exit_code, message, outputs, started, permanent, usage }
 }
 
 fn verdict(observed: &Observed, exit_code: Option<i32>) -> (Option<FailureReason>, Option<String>) {

@@ -12,6 +12,7 @@ use reactorcide_engine::protocol::link::{ToWorker, is_control};
 use reactorcide_engine::protocol::mask::{Masker, Values};
 use reactorcide_engine::protocol::query::Query;
 use reactorcide_engine::protocol::trigger::TriggerRequest;
+use reactorcide_engine::protocol::usage::{Sample, Series, Usage};
 use reactorcide_engine::provider::Chunk;
 use serde_json::Value;
 
@@ -50,6 +51,8 @@ pub struct Pump {
     outputs_are_full: bool,
     /// How the runner says it ended.
     result: Option<JobResult>,
+    /// What the job has used.
+    used: Series,
 }
 
 enum Input {
@@ -92,6 +95,7 @@ impl Pump {
             output_bytes: 0,
             outputs_are_full: false,
             result: None,
+            used: Series::default(),
         }
     }
 
@@ -188,7 +192,7 @@ impl Pump {
             Body::Log { .. } | Body::Gap { .. } | Body::StepStarted { .. } | Body::StepFinished { .. } => {
                 Place::Spool
             }
-            Body::Trigger { .. } | Body::Output { .. } | Body::Result(_) => Place::Journal,
+            Body::Trigger { .. } | Body::Output { .. } | Body::Result(_) | Body::Usage(_) => Place::Journal,
             // What would run next is decided by whoever runs the workflow; the log says it too.
             Body::Heartbeat {}
             | Body::Unknown
@@ -208,6 +212,7 @@ impl Pump {
             Body::Query { id, query } => return Some(Wanted::Answer(id, query)),
             Body::Output { values, .. } => self.hand_on(values),
             Body::Result(result) => self.result = Some(result),
+            Body::Usage(sample) => self.used.push(sample),
             _ => {}
         }
         None
@@ -277,8 +282,13 @@ impl Pump {
         }
     }
 
+    /// Takes what somebody else has seen the job use.
+    pub fn used(&mut self, sample: Sample) {
+        self.used.push(sample);
+    }
+
     /// There will be no more output.
-    pub fn finish(mut self) -> (BTreeMap<String, Value>, Option<JobResult>) {
+    pub fn finish(mut self) -> Finished {
         match &mut self.input {
             Input::Plain { stdout, stderr } => {
                 let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -299,10 +309,20 @@ impl Pump {
                 }
             }
         }
-        let (outputs, result, attempt, next) = (self.outputs, self.result, self.attempt, self.next);
-        self.spool.close(attempt, next);
-        (outputs, result)
+        self.spool.close(self.attempt, self.next);
+        Finished { outputs: self.outputs, result: self.result, usage: self.used.usage() }
     }
+}
+
+/// What is left of what was printed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Finished {
+    /// What the job handed on.
+    pub outputs: BTreeMap<String, Value>,
+    /// How the runner says that it ended.
+    pub result: Option<JobResult>,
+    /// What it used, where that was seen.
+    pub usage: Option<Usage>,
 }
 
 /// What came of a line of the runner.
@@ -369,7 +389,7 @@ mod tests {
             let requests: Vec<_> =
                 lines.as_bytes().chunks(size).flat_map(|piece| pump.push(&chunk(piece))).collect();
             assert_eq!(requests.len(), 1);
-            let (outputs, result) = pump.finish();
+            let Finished { outputs, result, .. } = pump.finish();
             assert_eq!(outputs["k"], "v");
             assert_eq!(result.map(|result| result.outcome), Some(JobOutcome::Succeeded));
             assert_eq!(text(reader).await, "hello\n");

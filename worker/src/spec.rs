@@ -11,6 +11,7 @@ use reactorcide_engine::protocol::spec::{
 };
 use reactorcide_engine::protocol::trigger::Limits;
 use reactorcide_engine::scheduler::Assignment;
+use reactorcide_engine::trace::{Phase, SpanId};
 
 use crate::container::{CI_DIRECTORY, PYTHON_PATH, working_dir};
 
@@ -68,6 +69,11 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
     let job = &assignment.job;
     let missing = |name: &str| format!("there is no value for the secret {name:?}");
     let mut environment = BTreeMap::from([("HOME".to_owned(), job.mount.0.clone())]);
+    if let Some(trace) = &assignment.trace {
+        let Assignment { run, node, attempt, .. } = assignment;
+        let span = SpanId::of_phase(run, node, *attempt, Phase::Running);
+        environment.insert("TRACEPARENT".to_owned(), trace.traceparent(span));
+    }
     let mut carried = Vec::new();
     for (name, value) in &job.environment {
         let wanted: Vec<_> =
@@ -212,6 +218,20 @@ pub(crate) mod tests {
             at: 0,
             trace: None,
         }
+    }
+
+    #[test]
+    fn a_job_knows_the_span_that_it_runs_in_unless_it_says_another() {
+        let mut given = assignment(json!({"image": "i", "command": "c"}));
+        given.trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+        let spec = job_spec(&given, false, &secrets()).expect("a spec");
+        let span = SpanId::of_phase("run", "test", 1, Phase::Running);
+        assert_eq!(spec.environment["TRACEPARENT"], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span}-01"));
+        given.job.environment.insert("TRACEPARENT".to_owned(), "own".to_owned());
+        let spec = job_spec(&given, false, &secrets()).expect("a spec");
+        assert_eq!(spec.environment["TRACEPARENT"], "own");
+        let none = assignment(json!({"image": "i", "command": "c"}));
+        assert!(!job_spec(&none, false, &secrets()).expect("a spec").environment.contains_key("TRACEPARENT"));
     }
 
     fn secrets() -> Secrets {

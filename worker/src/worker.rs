@@ -15,6 +15,7 @@ use crate::health;
 use crate::job;
 use crate::keeper::{Keeper, back_off};
 use crate::leftovers::{self, Left};
+use crate::observe::Observer;
 use crate::source::Context as SourceContext;
 use crate::spec::Secrets;
 use crate::standby::{Standby, StandbySettings};
@@ -76,6 +77,8 @@ pub struct Worker {
     pub standby: Standby,
     /// Whether the engine could mount layers when it was last tried.
     pub layers: Arc<AtomicBool>,
+    /// What is told of all this to operators.
+    pub observer: Arc<Observer>,
     draining: Arc<watch::Sender<bool>>,
 }
 
@@ -87,7 +90,8 @@ impl Worker {
         let settings = Arc::new(settings);
         let standby = Standby::new(Arc::clone(&provider), Arc::clone(&settings));
         let draining = Arc::new(watch::Sender::new(false));
-        Self { provider, coordinator, keeper, settings, standby, layers, draining }
+        let observer = Arc::<Observer>::default();
+        Self { provider, coordinator, keeper, settings, standby, layers, observer, draining }
     }
 
     /// Takes no more jobs; [`Worker::work`] ends with those that it has.
@@ -172,6 +176,7 @@ impl Worker {
                 Ok(Work::Leases(leases)) => leases,
                 Ok(Work::Closed) => break Ok(()),
                 Err(CoordinatorError::Unavailable(reason)) => {
+                    self.observer.coordinator_failed();
                     if failures == 0 {
                         tracing::warn!(reason, "the coordinator gives no work, trying again");
                     }
@@ -192,6 +197,7 @@ impl Worker {
             let mut first = Some(first);
             for lease in leases {
                 self.keeper.hold(&lease);
+                self.observer.leased();
                 let permit = match first.take() {
                     Some(permit) => permit,
                     None => match Arc::clone(&slots).acquire_owned().await {

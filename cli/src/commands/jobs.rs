@@ -11,7 +11,7 @@ use reactorcide_server::api::{JobDetail, RunDetail, StopJob};
 use serde_json::Value;
 
 use self::printer::Printer;
-use super::runs::{escape, job_line, resolve};
+use super::runs::{escape, job_line, resolve, used};
 use crate::client::{self, Client};
 use crate::exit::{Exit, Failure};
 use crate::output::safe;
@@ -137,6 +137,10 @@ fn show(detail: &JobDetail) -> Vec<String> {
     for (name, value) in &detail.outputs {
         lines.push(format!("  output      {} = {}", safe(name), safe(&value.to_string())));
     }
+    lines.extend(detail.used.iter().map(|one| {
+        let attempt = if one.attempt > 1 { format!("attempt {}: ", one.attempt) } else { String::new() };
+        format!("  used        {attempt}{}", used(&one.usage))
+    }));
     lines.extend(detail.decisions.iter().map(|decision| {
         let at = time::timestamp(u64::try_from(decision.at).unwrap_or_default());
         format!("  {at}  {:<9} {}", decision.to, safe(&decision.reason))

@@ -2,7 +2,7 @@
 
 mod remote;
 
-pub use remote::{escape, job_line, resolve};
+pub use remote::{escape, job_line, resolve, used};
 
 use std::io::Write;
 

@@ -22,7 +22,7 @@ use crate::logging::{self, LogArgs};
 use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
-use crate::{applied, client, outside, report, secrets, time};
+use crate::{applied, client, observed, outside, report, secrets, time};
 
 /// The name of the worker in the server's process.
 const EMBEDDED: &str = "embedded";
@@ -59,6 +59,9 @@ pub struct ServerArgs {
     /// What one project's artifacts and caches may take; the oldest go first [default: without end]
     #[arg(long, value_name = "SIZE", env = "REACTORCIDE_KEEP_PER_PROJECT")]
     keep_per_project: Option<Size>,
+    /// Where metrics are told to whoever asks; without it, only at /metrics to who may read them
+    #[arg(long, value_name = "ADDRESS", env = "REACTORCIDE_METRICS_LISTEN")]
+    metrics_listen: Option<SocketAddr>,
     /// Say what is wrong with the settings, or print them and where each came from, and end
     #[arg(long)]
     check: bool,
@@ -113,7 +116,13 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
         bytes_per_project: arguments.keep_per_project.map(Size::as_bytes),
     };
     let server = Server::new(state.clone(), &storage, terms, outside).await.map_err(failure)?;
-    let server = server.keeping(&state, &storage, policy);
+    let mut server = server.keeping(&state, &storage, policy);
+    if let Some(exporter) = observed::exporter("reactorcide-server")? {
+        server.export(exporter);
+    }
+    if let Some(address) = arguments.metrics_listen {
+        server.tell_metrics(observed::listen(address).await?);
+    }
     let first = server.bootstrap(&arguments.first_user).await.map_err(failure)?;
     report::note(&format!("serving at http://{address}, logs and artifacts in {}", storage.location()));
     if let Some(token) = first {
@@ -127,6 +136,13 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     let (stop, stopped) = oneshot::channel::<()>();
     let worker = if arguments.with_worker { Some(worker(arguments, settings, &server).await?) } else { None };
     let workers = Arc::clone(&server.api().workers);
+    if let Some((_, worker, _)) = &worker {
+        let (exporter, told) = (server.api().conductor.observer.exporter().cloned(), worker.clone());
+        if let Some(exporter) = exporter {
+            worker.observer.export(exporter);
+        }
+        server.api().conductor.observer.also_tell(move |text| told.observer.encode(&told, text));
+    }
     let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
     tokio::pin!(serving);
     let ended = match worker {

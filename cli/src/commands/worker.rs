@@ -1,6 +1,7 @@
 //! `reactorcide worker`: takes jobs from a server and runs them here.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,14 @@ use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::provider::{Owner, Provider, PullPolicy};
 use reactorcide_engine::workers::{Floor, Health};
 use reactorcide_providers::{DockerConfig, docker};
+use reactorcide_server::api;
 use reactorcide_worker::{
     Identity, Instance, OwnerLock, Remote, Secrets, StandbySettings, Welcome, Worker, health, remove_all,
     sweep,
 };
 use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, Failure};
 use crate::logging::{self, LogArgs};
@@ -25,7 +29,10 @@ use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
 use crate::worker_host::{self, Whose};
-use crate::{client, report};
+use crate::{client, observed, report};
+
+/// How long the last spans of traces may take to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// The variable that holds a worker's token.
 const TOKEN_VARIABLE: &str = "REACTORCIDE_WORKER_TOKEN";
@@ -39,6 +46,9 @@ pub struct WorkerArgs {
     /// The environment variable that holds it where no file is named
     #[arg(long, value_name = "NAME", default_value = TOKEN_VARIABLE)]
     token_variable: String,
+    /// Where this worker tells metrics to whoever asks
+    #[arg(long, value_name = "ADDRESS", env = "REACTORCIDE_METRICS_LISTEN")]
+    metrics_listen: Option<SocketAddr>,
     /// Say what is wrong with the settings, or print them and where each came from, and end
     #[arg(long)]
     check: bool,
@@ -275,10 +285,34 @@ pub fn worker(arguments: &WorkerArgs, settings: &Settings) -> Result<Exit, Failu
         let host = Host::new(&name, standby, directory, Some(url), &arguments.host).await?;
         report::note(&format!("worker {name}: {} slots, jobs from {url}", identity.slots));
         let worker = host.worker(Arc::new(remote));
+        if let Some(exporter) = observed::exporter("reactorcide-worker")? {
+            worker.observer.export(exporter);
+        }
+        let telling = match arguments.metrics_listen {
+            Some(address) => Some(tell_metrics(observed::listen(address).await?, worker.clone())),
+            None => None,
+        };
+        let observer = Arc::clone(&worker.observer);
         let ended = drive(worker, leases, stops).await;
+        if let Some(telling) = telling {
+            telling.abort();
+        }
+        if let Some(exporter) = observer.exporter() {
+            exporter.close(LAST_SPANS).await;
+        }
         host.close().await;
         ended.map_err(coordinator_failure)?;
         Ok(Exit::Success)
+    })
+}
+
+/// Tells metrics for as long as the worker works.
+fn tell_metrics(listener: TcpListener, worker: Worker) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let observer = Arc::clone(&worker.observer);
+        if let Err(error) = api::tell_metrics(listener, move || observer.text(&worker)).await {
+            tracing::error!(%error, "metrics are not told any more");
+        }
     })
 }
 

@@ -237,6 +237,9 @@ pub async fn what_waits_is_counted(store: &dyn Both) {
     };
     let depths = store.depth(T + 9).await.expect("a depth");
     assert_eq!(count(&depths, EntryStatus::Leased, false), 1);
+    assert!(
+        depths.iter().all(|one| (one.status == EntryStatus::Leased) == (one.worker.as_deref() == Some("w")))
+    );
     assert_eq!(count(&depths, EntryStatus::Blocked, false), 1);
     assert_eq!(count(&depths, EntryStatus::Ready, false), 4);
     let gpu =

@@ -434,16 +434,19 @@ impl Queue for MemoryRuns {
 
     async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
         let state = self.state();
-        let mut depths: BTreeMap<(&str, bool, &str, String), Depth> = BTreeMap::new();
+        let mut depths: BTreeMap<(&str, bool, &str, String, Option<&str>), Depth> = BTreeMap::new();
         for queued in &state.queue {
             let entry = &queued.entry;
             let delayed = queued.status == EntryStatus::Ready && entry.due_at > now;
-            let key = (queued.status.as_str(), delayed, entry.project.as_str(), entry.needs.to_text());
+            let worker = queued.lease.as_ref().map(|held| held.worker.as_str());
+            let needs = entry.needs.to_text();
+            let key = (queued.status.as_str(), delayed, entry.project.as_str(), needs, worker);
             let depth = depths.entry(key).or_insert_with(|| Depth {
                 status: queued.status,
                 delayed,
                 project: entry.project.clone(),
                 needs: entry.needs.clone(),
+                worker: worker.map(str::to_owned),
                 count: 0,
                 oldest: entry.due_at,
             });

@@ -28,6 +28,7 @@ use super::processes;
 use super::pump::{Output, Pump};
 use super::running::{Cause, Running};
 use super::socket::Socket;
+use super::usage::Meter;
 use super::vars::VarsFile;
 use super::writer::Writer;
 use super::{Event, asking, files, memory, program};
@@ -117,6 +118,8 @@ struct Job<'a> {
     lost: bool,
     /// The kills for lack of memory that are known.
     memory_kills: u64,
+    /// What looks at what it uses.
+    meter: Option<Meter>,
     /// How often the job was told to stop.
     stops: u32,
     writer: &'a Writer,
@@ -209,6 +212,7 @@ impl<'a> Job<'a> {
             lease,
             lost: false,
             memory_kills: memory::kills(),
+            meter: Meter::new(),
             stops: 0,
             writer,
             events,
@@ -244,6 +248,9 @@ impl<'a> Job<'a> {
         }
         self.hook(Phase::Cleanup, Some(&result), inbox);
         processes::kill_all();
+        if let Some(sample) = self.meter.as_ref().and_then(Meter::end) {
+            self.writer.frame(Body::Usage(sample));
+        }
         self.lingering.extend(self.plugins.take().map(|plugins| plugins.log));
         self.await_lingering(inbox);
         self.take_rest(inbox);
@@ -421,7 +428,8 @@ impl<'a> Job<'a> {
         let again = self.again.iter().map(|(_, at)| *at);
         let due = self.running.iter().filter_map(Running::due).chain(self.deadline).chain(again).min();
         let until_due = due.map_or(TICK, |due| due.since(now));
-        until_due.min(TICK).min(HEARTBEAT.saturating_sub(self.writer.silence()))
+        let meter = self.meter.as_ref().map_or(TICK, Meter::due);
+        until_due.min(TICK).min(HEARTBEAT.saturating_sub(self.writer.silence())).min(meter)
     }
 
     fn keep_time(&mut self) {
@@ -444,6 +452,9 @@ impl<'a> Job<'a> {
         if self.lease.as_ref().is_some_and(|lease| !self.lost && lease.until() <= now) {
             self.lost = true;
             self.end_job(JobOutcome::LostWorker, LOST.to_owned());
+        }
+        if let Some(sample) = self.meter.as_mut().and_then(Meter::tick) {
+            self.writer.frame(Body::Usage(sample));
         }
         if self.writer.silence() >= HEARTBEAT {
             self.writer.heartbeat();

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use reactorcide_engine::identity::Capability;
 use reactorcide_engine::logs::{LogError, LogKey, LogStore};
 use reactorcide_engine::protocol::frame::{Body as FrameBody, Frame};
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::runs::EntryFilter;
 use reactorcide_engine::scheduler::Event;
 use schemars::JsonSchema;
@@ -73,6 +74,19 @@ pub struct JobDetail {
     pub artifacts_url: String,
     /// Every decision on it, oldest first.
     pub decisions: Vec<TransitionRow>,
+    /// What each of its attempts used that has ended, over its time.
+    #[serde(default)]
+    pub used: Vec<AttemptUsage>,
+}
+
+/// What an attempt used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptUsage {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// What.
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 async fn show(
@@ -105,9 +119,22 @@ async fn show(
             break;
         }
     }
+    let used = context.api.conductor.runs.used(&run, Some(&job)).await?;
+    let used: Vec<AttemptUsage> =
+        used.into_iter().map(|used| AttemptUsage { attempt: used.attempt, usage: used.usage }).collect();
+    let usage = used.last().map(|used| Usage { series: Vec::new(), ..used.usage.clone() });
     let url = format!("/api/v1/runs/{run}/jobs/{}", in_path(&job));
     let (logs_url, artifacts_url) = (format!("{url}/log"), format!("{url}/artifacts"));
-    Ok(Answer(JobDetail { job: row.into(), depends_on, outputs, queue, logs_url, artifacts_url, decisions }))
+    Ok(Answer(JobDetail {
+        job: JobRow { usage, ..row.into() },
+        depends_on,
+        outputs,
+        queue,
+        logs_url,
+        artifacts_url,
+        decisions,
+        used,
+    }))
 }
 
 /// A name as it stands in the path of a URL.

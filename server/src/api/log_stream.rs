@@ -14,6 +14,7 @@ use reactorcide_engine::runs::RunFilter;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Api, TransitionRow, until_closing};
+use crate::telemetry::Followed;
 
 /// How often somebody who follows hears that the connection is still there.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -27,6 +28,7 @@ const CHUNK: usize = 256 << 10;
 /// Decisions on a run from one on, until it has ended.
 pub fn follow_run(api: Api, run: String, from: u64) -> impl IntoResponse {
     let notices = api.conductor.notices();
+    let following = api.conductor.observer.metrics.follow(Followed::Run);
     let pages = stream::unfold(Some((api, run, from, notices)), |state| async move {
         let (api, run, mut from, mut notices) = state?;
         let mut closing = api.closing.clone();
@@ -49,7 +51,11 @@ pub fn follow_run(api: Api, run: String, from: u64) -> impl IntoResponse {
             }
         }
     });
-    let events = pages.flat_map(|rows| stream::iter(rows).map(|row| Ok::<_, Infallible>(event(&row))));
+    let events = pages.flat_map(move |rows| {
+        // It goes when the stream does.
+        let _ = &following;
+        stream::iter(rows).map(|row| Ok::<_, Infallible>(event(&row)))
+    });
     Stream::new(events.boxed()).keep_alive(KeepAlive::new().interval(ALIVE))
 }
 
@@ -77,8 +83,13 @@ async fn is_over(api: &Api, run: &str) -> bool {
 
 /// A log from a byte on, until it is finished: each event holds whole lines, and its id is where the next one begins.
 pub fn follow_log(api: Api, key: LogKey, from: u64) -> Response {
+    let following = api.conductor.observer.metrics.follow(Followed::Log);
     let pieces = pieces(api, key, from);
-    let body = pieces.map(|(next, lines)| Ok::<_, Infallible>(log_event(next, &lines)));
+    let body = pieces.map(move |(next, lines)| {
+        // It goes when the stream does.
+        let _ = &following;
+        Ok::<_, Infallible>(log_event(next, &lines))
+    });
     let alive = stream::unfold((), |()| async {
         tokio::time::sleep(ALIVE).await;
         Some((Ok::<_, Infallible>(Bytes::from_static(b":\n\n")), ()))

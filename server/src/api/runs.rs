@@ -8,9 +8,11 @@ use axum::response::IntoResponse;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{EventType, FailureReason};
 use reactorcide_engine::identity::Capability;
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::removals::RemovalRecord;
 use reactorcide_engine::runs::{RunFilter, RunRecord};
 use reactorcide_engine::scheduler::{self, Event, Millis, NodeStatus, RunStatus, Selection, Transition};
+use reactorcide_engine::trace::Trace;
 use reactorcide_engine::trigger_match::RunEvent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,6 +123,9 @@ pub struct RunDetail {
     pub run: Run,
     /// The event that started it, as conditions see it.
     pub trigger: BTreeMap<String, Value>,
+    /// What its lines in logs and its spans elsewhere are found by: the id of its W3C trace.
+    #[serde(default)]
+    pub trace_id: Option<String>,
     /// Its inputs.
     pub inputs: BTreeMap<String, Value>,
     /// Its variables now.
@@ -176,6 +181,9 @@ pub struct JobRow {
     /// When it ended.
     #[serde(default)]
     pub ended_at: Option<Millis>,
+    /// What its last attempt used that has ended, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl From<scheduler::Row> for JobRow {
@@ -189,6 +197,7 @@ impl From<scheduler::Row> for JobRow {
             attempts: row.attempts,
             started_at: row.started_at,
             ended_at: row.ended_at,
+            usage: None,
         }
     }
 }
@@ -198,7 +207,7 @@ fn status_word(status: NodeStatus) -> String {
 }
 
 /// The word for a reason of failure.
-pub(super) fn failure_word(reason: FailureReason) -> String {
+pub(crate) fn failure_word(reason: FailureReason) -> String {
     let value = serde_json::to_value(reason).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -434,19 +443,34 @@ async fn show(context: Context, Path(run): Path<String>) -> Result<Answer<RunDet
         let state = &known.state;
         let trigger = state.event.as_object().cloned().unwrap_or_default().into_iter().collect();
         let jobs = state.rows().into_iter().map(JobRow::from).collect();
-        (Run::from(known.record.clone()), trigger, state.inputs.clone(), state.vars().clone(), jobs)
+        let trace_id = state.trace.as_ref().map(Trace::id);
+        let run = Run::from(known.record.clone());
+        let (inputs, vars) = (state.inputs.clone(), state.vars().clone());
+        RunDetail { run, trigger, trace_id, inputs, vars, jobs, removed: Vec::new() }
     });
-    let (run, trigger, inputs, vars, jobs) = match look.await {
-        Ok(found) => found,
+    let mut detail = match look.await {
+        Ok(detail) => detail,
         // Remembered by an earlier version, which kept less.
-        Err(crate::conductor::ConductError::NoRun(_)) => {
-            (record.into(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new())
-        }
+        Err(crate::conductor::ConductError::NoRun(_)) => RunDetail {
+            run: record.into(),
+            trigger: BTreeMap::new(),
+            trace_id: None,
+            inputs: BTreeMap::new(),
+            vars: BTreeMap::new(),
+            jobs: Vec::new(),
+            removed: Vec::new(),
+        },
         Err(error) => return Err(error.into()),
     };
-    let removed = context.api.removals.of_run(&run.id).await?;
-    let removed = removed.into_iter().map(RemovedRow::from).collect();
-    Ok(Answer(RunDetail { run, trigger, inputs, vars, jobs, removed }))
+    // In the order of attempts, so that the last one stays.
+    let used = context.api.conductor.runs.used(&run, None).await?;
+    let mut used: BTreeMap<String, Usage> = used.into_iter().map(|used| (used.node, used.usage)).collect();
+    for job in &mut detail.jobs {
+        job.usage = used.remove(&job.name);
+    }
+    let removed = context.api.removals.of_run(&detail.run.id).await?;
+    detail.removed = removed.into_iter().map(RemovedRow::from).collect();
+    Ok(Answer(detail))
 }
 
 /// Which decisions.

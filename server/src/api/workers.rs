@@ -81,7 +81,7 @@ pub struct WorkerRow {
 }
 
 /// A worker that nothing was heard of for so long is probably gone: it asks at least every minute.
-const PRESENT: Millis = 90_000;
+pub(crate) const PRESENT: Millis = 90_000;
 
 async fn row(context: &Context, worker: Worker) -> Result<WorkerRow, Problem> {
     let leases = context.api.conductor.queue.leases_of(&worker.name).await?;

@@ -8,6 +8,8 @@ use reactorcide_engine::scheduler::{Millis, RunStatus};
 use reactorcide_engine::store::StoreError;
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::telemetry::Observer;
+
 use super::{ConductError, Input, Look, Notice, Reply, Start, Started};
 
 /// Nodes of runs that are kept in mind.
@@ -21,6 +23,7 @@ pub(super) struct Turns {
     notices: broadcast::Sender<Notice>,
     queued: Arc<Notify>,
     failed: Arc<watch::Sender<Option<Arc<StoreError>>>>,
+    observer: Arc<Observer>,
     /// Runs that go on.
     known: HashMap<String, Known>,
     /// The nodes of all that are known.
@@ -39,8 +42,9 @@ impl Turns {
         notices: broadcast::Sender<Notice>,
         queued: Arc<Notify>,
         failed: Arc<watch::Sender<Option<Arc<StoreError>>>>,
+        observer: Arc<Observer>,
     ) -> Self {
-        Self { runs, notices, queued, failed, known: HashMap::new(), nodes: 0 }
+        Self { runs, notices, queued, failed, observer, known: HashMap::new(), nodes: 0 }
     }
 
     /// What the database said, for whoever asked and whoever watches.
@@ -86,11 +90,15 @@ impl Turns {
                     let run = known.record.id.clone();
                     let started = match accepted {
                         Accepted::New => {
+                            self.observer.accepted(&known, &new.first, &self.runs);
                             self.remember(known);
                             self.tell_others(&new.first);
                             Started { run, new: true }
                         }
-                        Accepted::Known(run) => Started { run, new: false },
+                        Accepted::Known(run) => {
+                            self.observer.known_already(&known.record.event);
+                            Started { run, new: false }
+                        }
                     };
                     let _ = reply.send(Ok(started));
                 }
@@ -126,6 +134,9 @@ impl Turns {
                     Outcome::Done => {
                         for told in told.remove(&commit.run).into_iter().flatten() {
                             let _ = told.reply.send(Ok(()));
+                        }
+                        if let Some(known) = self.known.get(&commit.run) {
+                            self.observer.committed(known, commit, &self.runs);
                         }
                         self.tell_others(commit);
                         if commit.ended.is_some() {

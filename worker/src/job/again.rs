@@ -95,6 +95,8 @@ impl Attempt {
             _ => None,
         };
         let exit = watch_exit(provider, &container);
+        // Since before this process was there.
+        self.times.begin(record.age().unwrap_or(Duration::from_millis(1)));
         Ok(Running {
             container,
             workspace,

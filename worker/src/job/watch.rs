@@ -11,6 +11,7 @@ use reactorcide_engine::coordinator::{LeaseId, Report, Urgency};
 use reactorcide_engine::protocol::frame::JobOutcome;
 use reactorcide_engine::protocol::link::ToRunner;
 use reactorcide_engine::protocol::query::{Answer, Message};
+use reactorcide_engine::protocol::usage::{self, Sample};
 use reactorcide_engine::provider::{
     Attachment, Chunk, ContainerId, ContainerState, Exit, Provider, ProviderError,
 };
@@ -34,6 +35,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(1);
 /// How often disk use is looked at.
 const DISK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often at most an engine is asked what a container uses.
+const USAGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A container that was started.
 pub struct Running {
@@ -64,6 +67,9 @@ pub struct Watch<'a> {
     away: Arc<AtomicBool>,
     /// Measures disk use.
     measuring: Option<JoinHandle<u64>>,
+    /// Asks what it uses, where no runner says so.
+    sampling: Option<JoinHandle<Option<Sample>>>,
+    looks: u32,
     /// When the runner was last heard of by its socket, if ever.
     heard: Option<Instant>,
     bare: bool,
@@ -102,6 +108,8 @@ impl<'a> Watch<'a> {
             attaching: None,
             away: Arc::default(),
             measuring: None,
+            sampling: None,
+            looks: 0,
             heard: None,
             bare,
             grace,
@@ -135,6 +143,8 @@ impl<'a> Watch<'a> {
         let mut disk = tokio::time::interval(DISK_INTERVAL);
         disk.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut order = Order::default();
+        let begun = Instant::now();
+        let mut look = begun + usage::interval(1);
         loop {
             tokio::select! {
                 heard = hear(&mut self.running.link) => self.take(heard),
@@ -159,6 +169,19 @@ impl<'a> Watch<'a> {
                     self.measuring = Some(tokio::spawn(async move {
                         disk_usage(&provider, workspace, &container).await
                     }));
+                }
+                () = tokio::time::sleep_until(look), if self.bare && self.sampling.is_none() => {
+                    let (provider, container) = (Arc::clone(self.provider()), self.running.container.clone());
+                    self.sampling = Some(tokio::spawn(async move { provider.usage(&container).await.ok().flatten() }));
+                    self.looks += 1;
+                    look = Instant::now() + usage::interval(self.looks + 1).max(USAGE_INTERVAL);
+                }
+                sample = done(&mut self.sampling) => {
+                    let age = self.running.age + begun.elapsed();
+                    let at_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                    if let Ok(Some(sample)) = sample {
+                        self.pump.used(Sample { at_ms, ..sample });
+                    }
                 }
                 used = done(&mut self.measuring) => {
                     if let (Some((limit, words)), Ok(used)) = (&self.disk_limit, used)

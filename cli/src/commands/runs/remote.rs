@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_server::api::{
     CancelRun, JobRow, Page, QueueEntry, RetryRun, Run, RunDetail, StartRun, TransitionRow,
 };
@@ -222,7 +223,37 @@ pub fn job_line(job: &JobRow) -> String {
         (Some(start), Some(end)) => duration(end - start),
         _ => String::new(),
     };
-    format!("{:<24} {:<9} {took:>8}  {}", safe(&job.name), job.status, safe(&job.reason))
+    let used = job.usage.as_ref().map(|usage| format!("  [{}]", used(usage))).unwrap_or_default();
+    format!("{:<24} {:<9} {took:>8}  {}{used}", safe(&job.name), job.status, safe(&job.reason))
+}
+
+/// What an attempt used, in a few words.
+pub fn used(usage: &Usage) -> String {
+    let mut text = format!("cpu {}, memory {}", duration(millis(usage.cpu_ms)), size(usage.memory_peak));
+    for (what, bytes) in [("read", usage.read), ("written", usage.written)] {
+        if bytes > 0 {
+            text.push_str(&format!(", {what} {}", size(bytes)));
+        }
+    }
+    text
+}
+
+fn millis(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Bytes, for people.
+fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
+        return format!("{bytes} B");
+    };
+    let tenths = bytes.saturating_mul(10) / unit;
+    if tenths < 100 {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {name}", bytes / unit)
+    }
 }
 
 async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, Failure> {
@@ -235,6 +266,7 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, Failure> {
     if let Some(earlier) = &detail.run.retry_of {
         lines.push(format!("  repeats     {earlier}"));
     }
+    lines.extend(detail.trace_id.as_ref().map(|id| format!("  {:<11} {id}", "trace")));
     let said = |what: &str, values: &BTreeMap<String, Value>| {
         let texts: Vec<String> = values
             .iter()
