@@ -87,6 +87,7 @@ pub async fn give_up(keeper: &Keeper, lease: &LeaseId) {
         outputs: BTreeMap::new(),
         started: false,
         permanent: false,
+        usage: None,
     };
     if let Err(error) = keeper.report(lease, Report::Finished(result)).await {
         tracing::info!(run.id = lease.run, job.name = lease.node, %error, "a lease that was never begun is over");
