@@ -42,6 +42,7 @@ fn end(state: &mut RunState, node: &str, at: Millis) {
         outputs: BTreeMap::new(),
         started: true,
         permanent: false,
+        usage: None,
     };
     step(state, Event::AttemptFinished { node: node.to_owned(), attempt: 1, result }, at);
 }
