@@ -53,6 +53,18 @@ impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = Self::read(text)?;
+        match (address.kind.scope(), &address.project) {
+            (crate::config::Scope::Project, None) => Err(ParseAddressError::Form("Kind/project/name")),
+            _ => Ok(address),
+        }
+    }
+}
+
+impl Address {
+    /// Reads whatever is written of an address, also of what has no project although its kind wants one: a job that runs
+    /// without a pipeline.
+    fn read(text: &str) -> Result<Self, ParseAddressError> {
         use crate::config::Scope;
         let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
         let kind: Kind = kind.parse().map_err(|_| ParseAddressError::Kind(kind.to_owned()))?;
@@ -64,9 +76,9 @@ impl FromStr for Address {
         let error = || ParseAddressError::Form(form);
         let address = match kind.scope() {
             Scope::Workspace => Self::new(kind, None, rest),
-            scope => match rest.split_once('/').ok_or_else(error)? {
-                ("-", name) if scope == Scope::Either => Self::new(kind, None, name),
-                ("-" | "", _) => return Err(error()),
+            _ => match rest.split_once('/').ok_or_else(error)? {
+                ("-", name) => Self::new(kind, None, name),
+                ("", _) => return Err(error()),
                 (project, name) => Self::new(kind, Some(project), name),
             },
         };
@@ -97,7 +109,7 @@ impl Serialize for Address {
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        Self::read(&text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -123,6 +135,14 @@ mod tests {
         {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn what_is_stored_of_a_job_without_a_pipeline_reads_back_although_nobody_may_name_it() {
+        let address = Address::new(Kind::Pipeline, None, "job");
+        let stored = serde_json::to_string(&address).expect("JSON");
+        assert_eq!(serde_json::from_str::<Address>(&stored).expect("an address"), address);
+        assert!("Pipeline/-/job".parse::<Address>().is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Collector {
 
     /// All spans that came, each with the name of who sent it.
     fn spans(&self) -> Vec<(String, Value)> {
-        let bodies = self.bodies.lock().unwrap();
+        let bodies = self.bodies.lock().expect("no panic");
         let of_body = |body: &Value| {
             let whole = &body["resourceSpans"][0];
             let attributes = whole["resource"]["attributes"].as_array().cloned().unwrap_or_default();
@@ -70,7 +70,7 @@ fn take(stream: TcpStream, taken: &Mutex<Vec<Value>>) {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).expect("a body");
-        taken.lock().unwrap().push(serde_json::from_slice(&body).expect("JSON"));
+        taken.lock().expect("no panic").push(serde_json::from_slice(&body).expect("JSON"));
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         reader.get_mut().write_all(answer.as_bytes()).expect("answered");
     }
@@ -232,13 +232,15 @@ fn spans(collector: &Collector, trace: &str, traceparent: &str) {
     assert_eq!(job["parentSpanId"], run["spanId"]);
     let parts: Vec<&(String, Value)> =
         all.iter().filter(|(_, span)| span["parentSpanId"] == job["spanId"]).collect();
-    let mut names: Vec<(&str, &str)> =
-        parts.iter().map(|(service, span)| (span["name"].as_str().unwrap(), service.as_str())).collect();
+    let mut names: Vec<(&str, &str)> = parts
+        .iter()
+        .map(|(service, span)| (span["name"].as_str().expect("text"), service.as_str()))
+        .collect();
     names.sort_unstable();
     let (worker, server) = ("reactorcide-worker", "reactorcide-server");
     assert_eq!(names, [("prepare", worker), ("queued", server), ("running", worker)]);
-    let (_, running) = parts.iter().find(|(_, span)| span["name"] == "running").unwrap();
-    let id = running["spanId"].as_str().unwrap();
+    let (_, running) = parts.iter().find(|(_, span)| span["name"] == "running").expect("it ran");
+    let id = running["spanId"].as_str().expect("text");
     assert_eq!(traceparent, format!("00-{trace}-{id}-01\n"), "the job knows the span that it runs in");
     let (_, bad) = named("job bad");
     assert_eq!(bad["status"]["code"], 2);
