@@ -140,7 +140,7 @@ mod tests {
 
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -164,11 +164,11 @@ mod tests {
             let _inside = span.enter();
             tracing::info!(ok = true, count = 3, error = %"no\nway", "it went on");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(written.0.lock().expect("nobody panicked").clone()).expect("UTF-8");
         assert_eq!(text.lines().count(), 1, "{text}");
-        let mut line: Value = serde_json::from_str(&text).unwrap();
+        let mut line: Value = serde_json::from_str(&text).expect("JSON");
         assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
-        line.as_object_mut().unwrap().remove("timestamp");
+        line.as_object_mut().expect("an object").remove("timestamp");
         assert_eq!(
             line,
             serde_json::json!({
