@@ -242,10 +242,6 @@ impl Desk {
 impl Coordinator for Desk {
     async fn claim(&self, max: usize, wait: Duration) -> Result<Work, CoordinatorError> {
         let deadline = Instant::now() + wait;
-        let taken = self.taken().await?;
-        if !taken.is_empty() {
-            return Ok(Work::Leases(taken));
-        }
         let queued = self.conductor.queued();
         let mut mode = self.mode.subscribe();
         loop {
@@ -256,7 +252,11 @@ impl Coordinator for Desk {
             if *mode.borrow_and_update() != Mode::Open {
                 return Ok(Work::Closed);
             }
-            let leases = self.take(max).await?;
+            // The first request may still be under way, and take something that nobody hears of.
+            let mut leases = self.taken().await?;
+            if leases.is_empty() {
+                leases = self.take(max).await?;
+            }
             if !leases.is_empty() || Instant::now() >= deadline {
                 return Ok(Work::Leases(leases));
             }
@@ -349,7 +349,7 @@ impl Coordinator for Desk {
         keeping: &Keeping,
         content: Content,
     ) -> Result<(), CoordinatorError> {
-        let kept = self.files(lease).await?.keep(&self.conductor, lease, keeping, content).await;
+        let kept = self.files(lease).await?.keep(&self.conductor, lease, keeping, u64::MAX, content).await;
         kept.map_err(|error| error.of(lease))
     }
 

@@ -1,7 +1,8 @@
 //! Artifacts and caches of jobs, as workers and jobs ask for them: who a job is comes from its run, what it may have from
 //! the engine's decision, and content goes through without being held.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -63,6 +64,19 @@ impl Projects for NoProjects {
 pub struct Files {
     store: Arc<dyn ArtifactStore>,
     projects: Arc<dyn Projects>,
+    keeping: Arc<Mutex<HashSet<LeaseId>>>,
+}
+
+/// A job keeps a file by itself.
+pub struct Turn {
+    keeping: Arc<Mutex<HashSet<LeaseId>>>,
+    lease: LeaseId,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.lease);
+    }
 }
 
 /// Why content was not kept or given.
@@ -98,7 +112,7 @@ struct Asker {
 impl Files {
     /// What is kept in a store.
     pub fn new(store: Arc<dyn ArtifactStore>, projects: Arc<dyn Projects>) -> Self {
-        Self { store, projects }
+        Self { store, projects, keeping: Arc::default() }
     }
 
     /// Where it is kept.
@@ -106,12 +120,21 @@ impl Files {
         &self.store
     }
 
-    /// Keeps content of a job. The lease was checked.
+    /// The turn of a job to keep a file by itself, until it is dropped; nothing while it has one.
+    pub fn turn(&self, lease: &LeaseId) -> Option<Turn> {
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        keeping
+            .insert(lease.clone())
+            .then(|| Turn { keeping: Arc::clone(&self.keeping), lease: lease.clone() })
+    }
+
+    /// Keeps content of a job, `room` bytes of it at most. The lease was checked.
     pub async fn keep(
         &self,
         conductor: &Conductor,
         lease: &LeaseId,
         keeping: &Keeping,
+        room: u64,
         content: Content,
     ) -> Result<(), FilesError> {
         let asker = self.asker(conductor, lease).await?;
@@ -119,7 +142,7 @@ impl Files {
         let is_artifact = keeping.kind == ArtifactKind::Artifact;
         let now = now();
         let lives = declared.filter(|_| is_artifact).and_then(|artifacts| artifacts.expires);
-        let most = if is_artifact { MAX_BYTES } else { MAX_CACHE_BYTES };
+        let most = room.min(if is_artifact { MAX_BYTES } else { MAX_CACHE_BYTES });
         if keeping.size.is_some_and(|size| size > most) {
             return Err(ArtifactError::TooLarge { name: keeping.name.clone(), limit: most }.into());
         }
@@ -140,7 +163,17 @@ impl Files {
             limit: keeping.size.unwrap_or(most),
             sha256: None,
         };
-        match self.store.put(&new, whole(content, keeping.size)).await {
+        // What comes to its end after the lease did is not the attempt's any more.
+        let (queue, lease) = (Arc::clone(&conductor.queue), lease.clone());
+        let end = futures_util::stream::once(async move {
+            match queue.stands(&lease).await {
+                Ok(true) => None,
+                Ok(false) => Some(Err(std::io::Error::other("the attempt is over"))),
+                Err(error) => Some(Err(std::io::Error::other(error))),
+            }
+        });
+        let content = whole(content, keeping.size).chain(end.filter_map(std::future::ready)).boxed();
+        match self.store.put(&new, content).await {
             // Whoever saved it first, it is what the key stands for.
             Err(ArtifactError::Taken { kind: ArtifactKind::Cache, .. }) => Ok(()),
             kept => Ok(kept.map(|_| ())?),

@@ -43,8 +43,11 @@ pub async fn reap(conductor: Conductor) {
                 Ok(more) => crowded = more,
                 Err(error) => {
                     tracing::warn!(%error, "attempts whose place is taken could not be looked for");
-                    next = Some(Instant::now() + INTERVAL);
                 }
+            }
+            if crowded {
+                let again = Instant::now() + INTERVAL;
+                next = Some(next.map_or(again, |next| next.min(again)));
             }
         }
         if next.is_none_or(|next| next <= Instant::now()) {
@@ -131,14 +134,15 @@ async fn end(conductor: &Conductor, overdue: Overdue) {
     }
 }
 
-/// Stops attempts whose place another one takes. Whether there are more of them.
+/// Stops attempts whose place another one takes. Whether there are more of them, or some that could not be stopped.
 async fn supersede(conductor: &Conductor) -> Result<bool, StoreError> {
     let found = conductor.queue.superseded(BATCH).await?;
-    let more = found.len() >= BATCH as usize;
+    let mut more = found.len() >= BATCH as usize;
     for superseded in found {
         let reason = format!("{} takes its place", superseded.by);
         let event = Event::Stop { node: superseded.node.clone(), reason, force: false };
         if let Err(error) = conductor.tell(&superseded.run, event).await {
+            more = true;
             tracing::warn!(run.id = superseded.run, job.name = superseded.node, %error, "an attempt could not be stopped");
         }
     }

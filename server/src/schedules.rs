@@ -91,6 +91,8 @@ impl Schedules {
             };
             next = next.into_iter().chain(due).min();
         }
+        // Also what only a later version can read is still applied.
+        positions.retain(|uid, _| current.schedules.iter().all(|(applied, _)| applied.0 != *uid));
         if !positions.is_empty() {
             self.positions.forget(&positions.into_keys().collect::<Vec<_>>()).await?;
         }

@@ -94,6 +94,7 @@ fn a_job_asks_the_server_with_its_own_token_as_long_as_it_runs() {
     let token = String::from_utf8(decoded.stdout).expect("text");
     assert!(token.starts_with("rcj_"), "{token}");
     let mut asks = site.project.command(&["runs", "list"]);
+    asks.env_remove("REACTORCIDE_STATE");
     asks.env("REACTORCIDE_SERVER", &server.url).env("REACTORCIDE_TOKEN", &token);
     let refused = crate::docker::ended(asks.output().expect("it starts"));
     assert!(refused.code == Some(1) && refused.stderr.contains("is over"), "{refused:?}");

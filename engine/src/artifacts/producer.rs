@@ -21,6 +21,9 @@ pub struct Origins {
     pub reference: String,
 }
 
+/// What names of references that are no branches begin with, and those of branches that would be taken for such.
+const KINDS: [&str; 5] = ["commit/", "heads/", "pull/", "run/", "tags/"];
+
 /// Where the code of an event's run comes from. The server pins both origins in the event where it could tell. Where it did
 /// not, code is the project's own exactly if the event names nothing but a branch or a tag: that is then fetched from the
 /// project's repository by its name. A commit can be anybody's, also in the project's repository, and a proposal is.
@@ -40,6 +43,10 @@ pub fn origins(event: &Value, run: &str, default_branch: Option<&str>) -> Origin
         (true, None, ..) => format!("run/{run}"),
         (.., Some(commit)) if source != Origin::Base => format!("commit/{commit}"),
         (_, _, Some(tag), ..) => format!("tags/{tag}"),
+        // No branch has the name of something else.
+        (_, _, None, Some(branch), _) if KINDS.iter().any(|kind| branch.starts_with(kind)) => {
+            format!("heads/{branch}")
+        }
         (_, _, None, Some(branch), _) => branch.to_owned(),
         (..) => default_branch.unwrap_or("HEAD").to_owned(),
     };

@@ -63,7 +63,7 @@ fn what_a_worker_says_twice_counts_once() {
     // The answer to a claim was lost: who asks again gets the same, who asks anew gets nothing.
     let mine = "0123456789abcdef0123456789abcdef.1";
     let first = worker.claim(mine, false);
-    assert_eq!(worker.claim(mine, true), first);
+    assert_eq!(worker.claim(mine, true)[0]["id"], first[0]["id"]);
     assert!(worker.claim("0123456789abcdef0123456789abcdef.2", true).is_empty());
     let lease = &first[0];
     for _ in 0..2 {

@@ -26,6 +26,8 @@ use crate::source::inside;
 const AT_ONCE: usize = 4;
 /// How long a coordinator may be away before a job fails for it.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// A try that took longer had reached somebody.
+const LONG: Duration = Duration::from_secs(30);
 /// Below the workspace: where the files of other jobs are, each job's in a directory of its name.
 const INPUTS: &str = "artifacts";
 
@@ -297,15 +299,20 @@ impl Write for Hashing<'_> {
     }
 }
 
-/// Asks until somebody answers, or nobody did for too long.
+/// Asks until somebody answers, or nobody did for too long. A try that went on for long shows that there was somebody.
 async fn until_known<T, F>(mut ask: impl FnMut() -> F) -> Result<T, CoordinatorError>
 where
     F: Future<Output = Result<T, CoordinatorError>>,
 {
-    let since = Instant::now();
+    let mut since = Instant::now();
     let mut failures = 0;
     loop {
-        match ask().await {
+        let began = Instant::now();
+        let answer = ask().await;
+        if began.elapsed() > LONG {
+            (since, failures) = (Instant::now(), 0);
+        }
+        match answer {
             Err(CoordinatorError::Unavailable(reason)) if since.elapsed() < PATIENCE => {
                 if failures == 0 {
                     tracing::warn!(reason, "files of a job are on their way, trying again");

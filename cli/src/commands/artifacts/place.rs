@@ -46,7 +46,7 @@ impl Place {
             Self::Server(client) => return resolve(client, text).await,
             Self::Here { runs, .. } => runs,
         };
-        let filter = RunFilter { id: Some(text.to_owned()), ..RunFilter::newest(2) };
+        let filter = RunFilter { id_end: Some(text.to_owned()), ..RunFilter::newest(2) };
         match runs.runs(&filter).await.map_err(applied::store_failure)?.as_slice() {
             [one] => Ok(one.id.clone()),
             [] => {

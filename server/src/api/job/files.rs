@@ -101,6 +101,14 @@ async fn keep(
     let files = &context.api.files;
     let KeepArtifact { path, executable } = query;
     reactorcide_engine::artifacts::check_name(&path)?;
+    // One after another, so that what was counted is what there is.
+    let _turn = files.turn(&lease).ok_or_else(|| {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "busy",
+            "the job is keeping another file; one after another",
+        )
+    })?;
     let (count, bytes) = files.kept(&lease).await?;
     if count >= MAX_FILES_BY_TOKEN {
         let detail = format!("a job keeps {MAX_FILES_BY_TOKEN} files by itself at most");
@@ -110,6 +118,7 @@ async fn keep(
         return Err(ArtifactError::TooLarge { name: path, limit: MAX_BYTES }.into());
     }
     let keeping = Keeping { kind: ArtifactKind::Artifact, name: path, executable, size: None };
-    files.keep(&context.api.conductor, &lease, &keeping, content_of(body)).await?;
+    let room = MAX_BYTES - bytes;
+    files.keep(&context.api.conductor, &lease, &keeping, room, content_of(body)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
