@@ -15,6 +15,8 @@ use reqwest::{Client, StatusCode, Url, redirect};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::webhook::built;
+
 /// Spans that may wait.
 const WAITING: usize = 8192;
 /// Spans of one request.
@@ -181,8 +183,10 @@ impl Exporter {
             headers.insert(header, value);
         }
         let agent = concat!("reactorcide/", env!("CARGO_PKG_VERSION"));
-        let builder = Client::builder().user_agent(agent).redirect(redirect::Policy::none());
-        let client = builder.default_headers(headers).timeout(settings.timeout).build()?;
+        let client = built(&|| {
+            let builder = Client::builder().user_agent(agent).redirect(redirect::Policy::none());
+            builder.default_headers(headers.clone()).timeout(settings.timeout)
+        })?;
         let (spans, waiting) = mpsc::channel(WAITING);
         let counts = Arc::<Counts>::default();
         let sender = Sender { client, settings, counts: Arc::clone(&counts) };

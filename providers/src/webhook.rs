@@ -10,7 +10,7 @@ use reactorcide_engine::printable::printable;
 use reactorcide_engine::protocol::mask::{MaskError, Values};
 use reactorcide_engine::protocol::spec::Sensitive;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
 
 /// The most that an answer may hold.
@@ -45,6 +45,11 @@ pub enum SetUpError {
     Client(#[from] reqwest::Error),
 }
 
+/// A client, also where no certificates are installed: it then believes nobody, and what has no TLS can be reached.
+pub(crate) fn built(builder: &dyn Fn() -> ClientBuilder) -> Result<Client, reqwest::Error> {
+    builder().build().or_else(|_| builder().tls_certs_only([]).build())
+}
+
 impl Webhooks {
     /// A client that opens doors with these secrets. Where a request is sent elsewhere, it does not follow.
     pub fn new(tokens: Tokens) -> Result<Self, SetUpError> {
@@ -52,7 +57,8 @@ impl Webhooks {
             let agent = concat!("reactorcide/", env!("CARGO_PKG_VERSION"));
             Client::builder().redirect(redirect::Policy::none()).user_agent(agent)
         };
-        let (client, direct) = (builder().build()?, builder().no_proxy().build()?);
+        let client = built(&builder)?;
+        let direct = built(&|| builder().no_proxy())?;
         let masks = Values::new(tokens.values().map(Sensitive::expose))?;
         Ok(Self { client, direct, tokens, masks })
     }
