@@ -9,6 +9,7 @@ mod network;
 mod processes;
 mod servers;
 mod twice;
+mod versions;
 
 use crate::docker::{eventually, running};
 use crate::server::harness::{BUSYBOX, Serving, Site};

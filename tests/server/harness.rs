@@ -20,7 +20,10 @@ pub struct Process {
 
 impl Process {
     fn start(site: &Site, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = site.within(site.project.command(arguments));
+        Self::of(site.within(site.project.command(arguments)), variables)
+    }
+
+    fn of(mut command: Command, variables: &[(&str, &str)]) -> Self {
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let (tell, said) = channel();
@@ -217,6 +220,17 @@ impl Site {
         let mut worker = self.worker_starting_with(server, token, more, variables);
         worker.says("jobs from");
         worker
+    }
+
+    /// The same of another program.
+    pub fn worker_of(&self, program: &std::ffi::OsStr, server: &Serving, token: &str) -> Process {
+        let directory = self.project.path().join("worker").display().to_string();
+        let of = self.project.command(&[]);
+        let mut command = Command::new(program);
+        command.args(["worker", "--server", &server.url, "--directory", &directory, "--slots", "2"]);
+        command.current_dir(self.project.path()).env_clear().stdin(Stdio::null());
+        command.envs(of.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Process::of(command, &[("REACTORCIDE_WORKER_TOKEN", token)])
     }
 
     /// The same, of which nobody knows yet whether it will work.

@@ -12,6 +12,9 @@ use reactorcide_engine::provider::User;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
+/// What one directory may hold.
+const MAX_ENTRIES: usize = 500_000;
+
 /// A directory and all that is below it.
 #[derive(Debug)]
 pub struct Tree {
@@ -37,7 +40,7 @@ impl Tree {
         Ok(Self { root: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
     }
 
-    /// What a directory holds, in order of names.
+    /// What a directory holds, in order of names. One that holds too much to be kept in mind is an error.
     pub fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let directory = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut entries = Vec::new();
@@ -55,6 +58,10 @@ impl Tree {
                 }
                 kind => kind,
             };
+            if entries.len() == MAX_ENTRIES {
+                let message = format!("a directory holds more than {MAX_ENTRIES} files");
+                return Err(io::Error::other(message));
+            }
             entries.push(Entry { name: OsString::from_vec(name.to_vec()), kind });
         }
         entries.sort_by(|one, other| one.name.cmp(&other.name));

@@ -118,16 +118,7 @@ async fn create(context: Context, Json(body): Json<Apply>) -> Result<Answer<Appl
                 return Err(other(&plan, &expected));
             }
             let today = dates::date(now().unsigned_abs());
-            match carry_out(&context, &plan, Maker::Another { today: &today }, &accept, author).await {
-                // The answer may have been lost the first time.
-                Err(problem) if problem.status == StatusCode::CONFLICT.as_u16() => {
-                    match before(&context, &plan.fingerprint.to_string()).await? {
-                        Some(earlier) => answer(&context, earlier, Vec::new()).await,
-                        None => Err(problem),
-                    }
-                }
-                carried_out => carried_out,
-            }
+            carry_out(&context, &plan, Maker::Another { today: &today }, &accept, author).await
         }
         (None, Some(_), _) => Err(Problem::unprocessable(
             "a plan says itself for which project and day it is; give it without `project`, `as_of` and `allow_destroy`",
