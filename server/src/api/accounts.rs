@@ -3,33 +3,22 @@
 use reactorcide_engine::identity::{
     Account, AccountKind, Capability, Principal, ServiceAccountId, TeamId, UserId, check_name, may_change,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::page::Paging;
 use super::{Page, Problem, page};
 use crate::conductor::now;
 
 /// What names are, as a pattern.
 pub(super) const NAME: &str = r"^[a-z0-9][a-z0-9._-]{0,127}$";
 
-/// Which accounts.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListAccounts {
-    /// How many.
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<u32>,
-    /// Goes on with an earlier list.
-    pub cursor: Option<String>,
-}
-
 /// A page of accounts of a kind, by name.
 pub(super) async fn list<T>(
     context: &Context,
     kind: AccountKind,
-    query: ListAccounts,
+    query: Paging,
     row: impl Fn(Account) -> Option<T>,
 ) -> Result<Page<T>, Problem> {
     context.may(Capability::UsersRead, None)?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::{Context, Path, Query};
+use super::page::{Paging, ProjectPaging};
 use super::{Page, Problem, Route, page};
 
 pub use applies::{Applied, Apply};
@@ -45,7 +46,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/projects", projects)
             .named("listProjects", "configuration", "Projects that the caller may see, by name")
             .needs_token()
-            .query::<ListProjects>()
+            .query::<Paging>()
             .answers::<Page<ProjectRow>>(200),
         Route::get("/api/v1/pipelines", pipelines)
             .named(
@@ -54,7 +55,7 @@ pub fn routes() -> Vec<Route> {
                 "Pipelines that are applied, with what starts them and their jobs",
             )
             .needs(Capability::ConfigRead)
-            .query::<ListPipelines>()
+            .query::<ProjectPaging>()
             .answers::<Page<PipelineRow>>(200),
     ];
     let groups =
@@ -234,20 +235,9 @@ pub struct ProjectRow {
     pub weight: u32,
 }
 
-/// Which projects.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListProjects {
-    /// How many.
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<u32>,
-    /// Goes on with an earlier list.
-    pub cursor: Option<String>,
-}
-
 async fn projects(
     context: Context,
-    Query(query): Query<ListProjects>,
+    Query(query): Query<Paging>,
 ) -> Result<Answer<Page<ProjectRow>>, Problem> {
     let limit = page::limit(query.limit)?;
     let after: Option<String> = page::decode(query.cursor.as_deref())?;
@@ -291,22 +281,9 @@ pub struct PipelineRow {
     pub jobs: Vec<String>,
 }
 
-/// Which pipelines.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListPipelines {
-    /// Those of a project. Needed by who may not read the whole workspace.
-    pub project: Option<String>,
-    /// How many.
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<u32>,
-    /// Goes on with an earlier list.
-    pub cursor: Option<String>,
-}
-
 async fn pipelines(
     context: Context,
-    Query(query): Query<ListPipelines>,
+    Query(query): Query<ProjectPaging>,
 ) -> Result<Answer<Page<PipelineRow>>, Problem> {
     context.may(Capability::ConfigRead, query.project.as_deref())?;
     let limit = page::limit(query.limit)?;

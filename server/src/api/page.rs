@@ -13,6 +13,30 @@ pub const DEFAULT: u32 = 50;
 /// How many there are at most.
 pub const MOST: u32 = 1000;
 
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// How many.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Goes on with an earlier list.
+    pub cursor: Option<String>,
+}
+
+/// Which part of a list of what projects have.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectPaging {
+    /// Those of a project. Needed by who may not read the whole workspace.
+    pub project: Option<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Goes on with an earlier list.
+    pub cursor: Option<String>,
+}
+
 /// A piece of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Path, Query};
+use super::page::ProjectPaging;
 use super::{Page, Problem, Route, page};
 use crate::conductor::now;
 use crate::schedules::{Scheduled, scheduled};
@@ -23,7 +24,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/schedules", list)
             .named("listSchedules", "runs", "Schedules that are applied, with their last and next starts")
             .needs(Capability::RunsRead)
-            .query::<ListSchedules>()
+            .query::<ProjectPaging>()
             .answers::<Page<ScheduleRow>>(200),
         Route::get("/api/v1/schedules/{project}/{schedule}", show)
             .named("getSchedule", "runs", "A schedule with its last and next starts")
@@ -68,22 +69,9 @@ pub struct ScheduleRow {
     pub missed: u64,
 }
 
-/// Which schedules.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListSchedules {
-    /// Those of a project. Needed by who may not read the whole workspace.
-    pub project: Option<String>,
-    /// How many.
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<u32>,
-    /// Goes on with an earlier list.
-    pub cursor: Option<String>,
-}
-
 async fn list(
     context: Context,
-    Query(query): Query<ListSchedules>,
+    Query(query): Query<ProjectPaging>,
 ) -> Result<Answer<Page<ScheduleRow>>, Problem> {
     context.may(Capability::RunsRead, query.project.as_deref())?;
     let limit = page::limit(query.limit)?;

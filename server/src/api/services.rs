@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::accounts::{self, ListAccounts, NAME};
+use super::accounts::{self, NAME};
 use super::context::{Context, Json, Path, Query};
+use super::page::Paging;
 use super::{Page, Problem, Route};
 use crate::conductor::now;
 
@@ -22,7 +23,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/service-accounts", list)
             .named("listServiceAccounts", "identity", "Service accounts, by name")
             .needs(Capability::UsersRead)
-            .query::<ListAccounts>()
+            .query::<Paging>()
             .answers::<Page<ServiceAccount>>(200),
         Route::post("/api/v1/service-accounts", create)
             .named(
@@ -95,7 +96,7 @@ pub struct NameServiceAccount {
 
 async fn list(
     context: Context,
-    Query(query): Query<ListAccounts>,
+    Query(query): Query<Paging>,
 ) -> Result<Answer<Page<ServiceAccount>>, Problem> {
     accounts::list(&context, KIND, query, ServiceAccount::of).await.map(Answer)
 }

@@ -11,8 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::accounts::{self, ListAccounts, NAME};
+use super::accounts::{self, NAME};
 use super::context::{Context, Json, Path, Query};
+use super::page::Paging;
 use super::{Page, Problem, Route};
 use crate::conductor::now;
 
@@ -24,7 +25,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/teams", list)
             .named("listTeams", "identity", "Teams, by name")
             .needs(Capability::UsersRead)
-            .query::<ListAccounts>()
+            .query::<Paging>()
             .answers::<Page<Team>>(200),
         Route::post("/api/v1/teams", create)
             .named("createTeam", "identity", "Adds a team; what its members may comes from RoleBindings")
@@ -135,7 +136,7 @@ pub struct ChangeTeam {
     pub members: Option<BTreeSet<String>>,
 }
 
-async fn list(context: Context, Query(query): Query<ListAccounts>) -> Result<Answer<Page<Team>>, Problem> {
+async fn list(context: Context, Query(query): Query<Paging>) -> Result<Answer<Page<Team>>, Problem> {
     accounts::list(&context, KIND, query, Team::of).await.map(Answer)
 }
 

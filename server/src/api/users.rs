@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::accounts::{self, ListAccounts, NAME, given};
+use super::accounts::{self, NAME, given};
 use super::context::{Context, Json, Path, Query};
+use super::page::Paging;
 use super::{Page, Problem, Route};
 use crate::conductor::now;
 
@@ -22,7 +23,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/users", list)
             .named("listUsers", "identity", "Users, by name")
             .needs(Capability::UsersRead)
-            .query::<ListAccounts>()
+            .query::<Paging>()
             .answers::<Page<User>>(200),
         Route::post("/api/v1/users", create)
             .named("createUser", "identity", "Adds a user; what they may comes from RoleBindings")
@@ -126,7 +127,7 @@ pub struct ChangeUser {
     pub superuser: Option<bool>,
 }
 
-async fn list(context: Context, Query(query): Query<ListAccounts>) -> Result<Answer<Page<User>>, Problem> {
+async fn list(context: Context, Query(query): Query<Paging>) -> Result<Answer<Page<User>>, Problem> {
     accounts::list(&context, KIND, query, User::of).await.map(Answer)
 }
 

@@ -1,3 +1,5 @@
+//! Whose a job's files are, and what it takes from which jobs.
+
 use std::collections::BTreeMap;
 
 use serde_json::json;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::context::{Context, Path, Query};
+use super::super::page::Paging;
 use super::super::{Page, Problem, Route, page};
 use super::project_of;
 use crate::observe::observe;
@@ -30,7 +31,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/revisions/{*address}", revisions)
             .named("listRevisions", "configuration", "Every revision of a resource, whole, oldest first")
             .needs(Capability::ConfigRead)
-            .query::<ListRevisions>()
+            .query::<Paging>()
             .answers::<Page<AppliedRevision>>(200),
         Route::get("/api/v1/compactions", compactions)
             .named("listCompactions", "configuration", "What of the history was forgotten, newest first")
@@ -233,21 +234,10 @@ impl From<AppliedRevision> for Revision {
     }
 }
 
-/// Which revisions.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListRevisions {
-    /// How many.
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<u32>,
-    /// Goes on with an earlier list.
-    pub cursor: Option<String>,
-}
-
 async fn revisions(
     context: Context,
     Path(address): Path<String>,
-    Query(query): Query<ListRevisions>,
+    Query(query): Query<Paging>,
 ) -> Result<Answer<Page<AppliedRevision>>, Problem> {
     let address: Address = match address.parse() {
         Ok(address) => address,

@@ -1,3 +1,5 @@
+//! Files on their way between a workspace and a coordinator that breaks off, stays away, or knows too much.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! A directory full of tricks, none of which reach anything outside of it.
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
