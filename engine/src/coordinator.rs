@@ -3,6 +3,7 @@
 //! The worker never sees a database. Locally the coordinator is in the same process; on many machines it is a server
 //! behind HTTP; the worker cannot tell.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{ArtifactKind, Content};
 use crate::protocol::query::{Answer, Query};
+use crate::protocol::spec::Sensitive;
 use crate::protocol::trigger::TriggerRequest;
 use crate::queue::Renewed;
 use crate::scheduler::{Assignment, AttemptResult};
@@ -42,6 +44,13 @@ pub trait Coordinator: Send + Sync {
 
     /// Asks about the run, for the job that has the lease.
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError>;
+
+    /// The secrets that the job may have now, and those that its code is fetched with. Decided anew each time it is asked,
+    /// by what is applied at that moment; only for a lease that stands.
+    async fn secrets(&self, lease: &LeaseId) -> Result<Delivered, CoordinatorError> {
+        let _ = lease;
+        Ok(Delivered::Given { job: BTreeMap::new(), sources: BTreeMap::new() })
+    }
 
     /// Keeps a file or a cache of the job, for later jobs and for people. It is kept once all of the content came, and not
     /// at all where that breaks off; said again with the same content, it is kept once. A cache whose key another one has
@@ -83,6 +92,21 @@ pub trait Coordinator: Send + Sync {
 /// What a coordinator says that has no place for artifacts and caches, and so offers none.
 fn no_place() -> CoordinatorError {
     CoordinatorError::Refused("there is no place for artifacts and caches".to_owned())
+}
+
+/// What comes of asking for secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivered {
+    /// The values, by what the job calls each: `path` or `path:key`.
+    Given {
+        /// What the job gets.
+        job: BTreeMap<String, Sensitive>,
+        /// What its code is fetched with. The job gets none of it.
+        sources: BTreeMap<String, Sensitive>,
+    },
+    /// It does not get all that it asks for, and so nothing: why, for people. Another try finds the same.
+    Denied(String),
 }
 
 /// What is said of content that is to be kept.

@@ -46,6 +46,7 @@ pub mod store;
 pub mod suggest;
 pub mod trace;
 pub mod trigger_match;
+pub mod vault;
 pub mod workers;
 pub mod workflow;
 

@@ -5,12 +5,14 @@
 
 mod access;
 mod finding;
+mod lease;
 mod pattern;
 mod reach;
 mod trust;
 
-pub use access::{Access, Situation, grants_of, secrets_of};
+pub use access::{Access, Situation, Tested, grants_of, secrets_of, would_get};
 pub use finding::{CODES, Finding, Severity, findings};
+pub use lease::{Asked, Decided, Purpose, decide_lease, refusal, secret_key, secrets_asked};
 pub use pattern::glob_matches;
 pub use reach::{ReachRow, reach};
 pub use trust::{Actor, Proposal, Trust, trust};

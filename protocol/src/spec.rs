@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroize;
 
 /// The version of the spec format that this crate writes. A runner refuses a newer one.
 pub const VERSION: u32 = 1;
@@ -254,6 +255,13 @@ impl Sensitive {
     /// The value itself; the one way out.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Nothing of it is left in memory.
+impl Drop for Sensitive {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

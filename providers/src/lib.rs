@@ -2,6 +2,7 @@
 //! [`reactorcide_engine::outside::Outside`]; where traces go, and what is told of the process that all this is in.
 
 pub mod docker;
+pub mod hashicorp;
 pub mod otlp;
 pub mod process;
 pub mod webhook;

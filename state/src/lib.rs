@@ -23,6 +23,7 @@ mod schedules;
 mod signals;
 mod state;
 mod store;
+mod vault;
 mod workers;
 
 pub use audit::{PostgresAudit, SqliteAudit};
@@ -39,4 +40,5 @@ pub use schedules::{PostgresPositions, SqlitePositions};
 pub use signals::Signals;
 pub use state::{Location, LocationError, State};
 pub use store::{PostgresStore, SqliteStore};
+pub use vault::{PostgresVault, SqliteVault};
 pub use workers::{PostgresWorkers, SqliteWorkers};

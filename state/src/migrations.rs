@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 12] = [
+const ALL: [(i64, &str, &str, &str); 13] = [
     (
         1,
         "resources",
@@ -79,6 +79,12 @@ const ALL: [(i64, &str, &str, &str); 12] = [
         "usage",
         include_str!("../migrations/sqlite/0012_usage.sql"),
         include_str!("../migrations/postgres/0012_usage.sql"),
+    ),
+    (
+        14,
+        "vault",
+        include_str!("../migrations/sqlite/0014_vault.sql"),
+        include_str!("../migrations/postgres/0014_vault.sql"),
     ),
 ];
 

@@ -11,6 +11,7 @@ use reactorcide_engine::removals::RemovalStore;
 use reactorcide_engine::runs::{Queue, RunStore};
 use reactorcide_engine::schedule::PositionStore;
 use reactorcide_engine::store::{Lineage, Store, StoreError};
+use reactorcide_engine::vault::VaultStore;
 use reactorcide_engine::workers::WorkerStore;
 
 use crate::audit::{PostgresAudit, SqliteAudit};
@@ -22,6 +23,7 @@ use crate::removals::{PostgresRemovals, SqliteRemovals};
 use crate::runs::{PostgresRuns, SqliteRuns};
 use crate::schedules::{PostgresPositions, SqlitePositions};
 use crate::store::{PostgresStore, SqliteStore};
+use crate::vault::{PostgresVault, SqliteVault};
 use crate::workers::{PostgresWorkers, SqliteWorkers};
 
 /// Where a state is.
@@ -168,6 +170,14 @@ impl State {
         match self {
             Self::Sqlite(database) => Arc::new(SqlitePositions::new(database.clone())),
             Self::Postgres(database) => Arc::new(PostgresPositions::new(database.clone())),
+        }
+    }
+
+    /// Values of secrets, sealed.
+    pub fn vault(&self) -> Arc<dyn VaultStore> {
+        match self {
+            Self::Sqlite(database) => Arc::new(SqliteVault::new(database.clone())),
+            Self::Postgres(database) => Arc::new(PostgresVault::new(database.clone())),
         }
     }
 

@@ -10,3 +10,4 @@ mod logs;
 mod postgres;
 mod processes;
 mod s3;
+mod vault;

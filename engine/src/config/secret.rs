@@ -14,7 +14,7 @@ pub struct SecretSpec {
     #[serde(default = "default_keys")]
     #[schemars(length(min = 1), inner(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.-]*$")))]
     pub keys: Vec<String>,
-    /// For `env`: the variable. For `file`: the path. For `hashicorp_vault`: the path in its KV store.
+    /// For `env`: the variable. For `file`: the path. For `hashicorp_vault`: the path in its KV store [default: the name].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub location: Option<String>,
@@ -28,13 +28,13 @@ fn default_keys() -> Vec<String> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
-    /// Our own vault. Not in effect yet: a local run takes the value from `--secret`.
+    /// Our own vault: `reactorcide secret set` gives it its value.
     #[default]
     Vault,
     /// An environment variable of the machine that runs the job; only for local runs.
     Env,
     /// A file of the machine that runs the job; only for local runs.
     File,
-    /// HashiCorp Vault's KV store. Not in effect yet: a local run takes the value from `--secret`.
+    /// A KV version 2 store of HashiCorp Vault, which the server asks when a job needs it.
     HashicorpVault,
 }

@@ -82,6 +82,10 @@ capabilities! {
     ConfigRead = "config.read", Held::InProject(Role::Read), "See the applied configuration and its history.";
     ConfigPlan = "config.plan", Held::InProject(Role::Read), "See what a change would do.";
     ConfigApply = "config.apply", Held::InProject(Role::Admin), "Apply a change.";
+    SecretsRead = "secrets.read", Held::InProject(Role::Read), "See secrets, their versions and who would get them, and never a value.";
+    SecretsWrite = "secrets.write", Held::InProject(Role::Admin), "Set, rotate and delete values of secrets.";
+    SecretsReveal = "secrets.reveal", Held::InWorkspace(Role::Admin), "Read values of secrets. Each time is written down.";
+    SecretsKeys = "secrets.keys", Held::InWorkspace(Role::Admin), "See, rotate and retire the keys of the vault.";
     WorkersRead = "workers.read", Held::InWorkspace(Role::Read), "See workers and what they do.";
     WorkersAdmin = "workers.admin", Held::InWorkspace(Role::Admin), "Register, drain and disable workers.";
     UsersRead = "users.read", Held::InWorkspace(Role::Read), "See users, teams and service accounts.";

@@ -58,8 +58,36 @@ pub fn secrets_of(
     job.secrets.iter().map(decided).collect()
 }
 
+/// What a job would get of one secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// Whether policies give it.
+    pub access: Access,
+    /// Whether the job asks for it at all.
+    pub is_asked: bool,
+    /// The profile that the job runs with.
+    pub profile: String,
+}
+
+/// Whether a job that is applied would get a secret, and whether it asks for it. `None` where there is no such job.
+pub fn would_get(
+    catalog: &Catalog,
+    pipeline: &Address,
+    name: &str,
+    secret: &Address,
+    situation: &Situation<'_>,
+) -> Option<Tested> {
+    let Spec::Pipeline(spec) = &catalog.get(pipeline)?.spec else { return None };
+    let job = Effective::of(catalog, pipeline, name, spec.jobs.get(name)?);
+    Some(Tested {
+        access: decide(catalog, pipeline, &job, secret, situation),
+        is_asked: job.secrets.contains(secret),
+        profile: situation.ceiling.unwrap_or(&job.profile).to_owned(),
+    })
+}
+
 /// Whether a job gets a secret in a situation. What no grant allows is denied, and what is denied stays denied.
-fn decide(
+pub(super) fn decide(
     catalog: &Catalog,
     pipeline: &Address,
     job: &Effective,

@@ -83,7 +83,7 @@ pub(super) struct Effective {
     pub(super) secrets: BTreeSet<Address>,
     pub(super) profile: String,
     pub(super) deploys_to: Option<String>,
-    profile_secrets: ProfileSecrets,
+    pub(super) profile_secrets: ProfileSecrets,
 }
 
 impl Effective {
@@ -187,7 +187,7 @@ fn find<'a>(
     found.map(|(address, resource)| (address, &**resource))
 }
 
-fn find_secret(catalog: &Catalog, project: Option<&str>, name: &str) -> Option<Address> {
+pub(super) fn find_secret(catalog: &Catalog, project: Option<&str>, name: &str) -> Option<Address> {
     find(catalog, Kind::Secret, project, name).map(|(address, _)| address.clone())
 }
 
