@@ -22,6 +22,7 @@ mod queue;
 mod route;
 mod runs;
 mod schedules;
+mod secrets;
 mod services;
 mod teams;
 mod tokens;
@@ -50,6 +51,7 @@ use crate::coordinator::Terms;
 use crate::errands::Errands;
 use crate::files::Files;
 use crate::telemetry;
+use crate::vault::Deliverer;
 use context::{Denial, Denials, RequestId};
 
 pub use ad_hoc::{StartJob, StartedJob};
@@ -75,6 +77,10 @@ pub use route::{Access, Operation, Route};
 pub(crate) use runs::failure_word;
 pub use runs::{CancelRun, JobRow, RemovedRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
 pub use schedules::ScheduleRow;
+pub use secrets::{
+    DeletedValues, MasterKeyRow, RetiredKey, RevealSecret, RevealedSecret, RotatedKey, SecretKeyRow,
+    SecretKeys, SecretRow, SecretValueRow, SecretVersionRow, TestedSecret,
+};
 pub use services::{NameServiceAccount, ServiceAccount};
 pub use teams::{ChangeTeam, CreateTeam, Team, TeamDetail};
 pub use tokens::{CapabilityWord, CreateToken, CreatedToken, TokenRow};
@@ -108,6 +114,8 @@ pub struct Api {
     pub errands: Errands,
     /// What jobs have kept.
     pub files: Files,
+    /// Who hands out secrets.
+    pub secrets: Deliverer,
     /// How long leases hold.
     pub terms: Terms,
     /// The server is to end: whoever waits for news is let go.
@@ -125,6 +133,7 @@ pub fn routes() -> Vec<Route> {
         artifacts::routes(),
         queue::routes(),
         schedules::routes(),
+        secrets::routes(),
         workers::routes(),
         me::routes(),
         users::routes(),

@@ -1,12 +1,13 @@
 //! What is applied, as the server needs it at every request: read again only when there was another apply.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, Kind, Spec, WorkerPoolSpec};
+use reactorcide_engine::config::{Catalog, Kind, SecretSpec, Spec, WorkerPoolSpec};
 use reactorcide_engine::identity::Bindings;
 use reactorcide_engine::runs::Queue;
-use reactorcide_engine::store::{Store, StoreError, Uid};
+use reactorcide_engine::store::{Lineage, Snapshot, Store, StoreError, Uid};
 use tokio::sync::{Mutex, watch};
 
 /// Reads what is applied.
@@ -28,6 +29,10 @@ pub struct Current {
     pub bindings: Bindings,
     /// Who its schedules are, through renames.
     pub schedules: Vec<(Uid, Address)>,
+    /// The workspace; absent while nothing was ever applied.
+    pub lineage: Option<Lineage>,
+    /// Who its secrets and their policies are, through renames, and their generations.
+    pub secrets: BTreeMap<Address, (Uid, u64)>,
 }
 
 impl Applied {
@@ -63,7 +68,13 @@ impl Applied {
     }
 
     async fn read(&self) -> Result<Current, StoreError> {
-        let snapshot = self.store.snapshot().await?;
+        Ok(Current::of(&self.store.snapshot().await?))
+    }
+}
+
+impl Current {
+    /// What a snapshot says.
+    pub fn of(snapshot: &Snapshot) -> Self {
         let mut catalog = Catalog::default();
         for (address, head) in &snapshot.heads {
             match head.resource() {
@@ -75,11 +86,35 @@ impl Applied {
         let bindings = Bindings::of(&catalog);
         let schedules = snapshot.heads.iter().filter(|(address, _)| address.kind == Kind::Schedule);
         let schedules = schedules.map(|(address, head)| (head.uid.clone(), address.clone())).collect();
-        Ok(Current { serial: snapshot.serial, catalog, bindings, schedules })
+        Self {
+            serial: snapshot.serial,
+            catalog,
+            bindings,
+            schedules,
+            lineage: snapshot.lineage.clone(),
+            secrets: secrets_of(snapshot),
+        }
     }
-}
 
-impl Current {
+    /// What files say instead, over the same workspace.
+    pub fn of_files(catalog: Catalog, snapshot: &Snapshot) -> Self {
+        Self { catalog, ..Self::of(snapshot) }
+    }
+
+    /// A secret that is applied: who it is, and what is declared of it.
+    pub fn secret(&self, address: &Address) -> Option<(&Uid, &SecretSpec)> {
+        let (uid, _) = self.secrets.get(address)?;
+        Some((uid, self.secret_spec(address)?))
+    }
+
+    /// What is declared of a secret.
+    pub fn secret_spec(&self, address: &Address) -> Option<&SecretSpec> {
+        match &self.catalog.get(address)?.spec {
+            Spec::Secret(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
     /// A pool of workers.
     pub fn pool(&self, name: &str) -> Option<WorkerPoolSpec> {
         let resource = self.catalog.get(&Address::new(Kind::WorkerPool, None, name))?;
@@ -96,4 +131,11 @@ impl Current {
             _ => None,
         })
     }
+}
+
+/// Who the secrets and policies of a snapshot are.
+pub(crate) fn secrets_of(snapshot: &Snapshot) -> BTreeMap<Address, (Uid, u64)> {
+    let is_one = |address: &Address| matches!(address.kind, Kind::Secret | Kind::SecretPolicy);
+    let heads = snapshot.heads.iter().filter(|(address, _)| is_one(address));
+    heads.map(|(address, head)| (address.clone(), (head.uid.clone(), head.generation))).collect()
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use reactorcide_engine::artifacts::Content;
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::coordinator::{
-    Coordinator, CoordinatorError, Keeping, Lease, LeaseId, Offered, Report, Urgency, Work,
+    Coordinator, CoordinatorError, Delivered, Keeping, Lease, LeaseId, Offered, Report, Urgency, Work,
 };
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::queue::{Claim, Claimant, Renewed};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::conductor::{ConductError, Conductor, Notice, now};
 use crate::files::{Files, FilesError};
+use crate::vault::Deliverer;
 
 /// How long leases hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Desk {
     directed: Option<Arc<dyn WorkerStore>>,
     /// Where artifacts and caches are kept.
     files: Files,
+    /// Who hands out secrets, if anybody does.
+    secrets: Option<Deliverer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +109,17 @@ impl Desk {
         terms: Terms,
     ) -> Self {
         let mode = watch::Sender::new(Mode::Open);
-        Self { conductor, audience, claimant, terms, tokens: Tokens::Random, mode, directed: None, files }
+        Self {
+            conductor,
+            audience,
+            claimant,
+            terms,
+            tokens: Tokens::Random,
+            mode,
+            directed: None,
+            files,
+            secrets: None,
+        }
     }
 
     /// The same whose leases have other tokens.
@@ -119,6 +132,12 @@ impl Desk {
     #[must_use]
     pub fn directed_by(self, workers: Arc<dyn WorkerStore>) -> Self {
         Self { directed: Some(workers), ..self }
+    }
+
+    /// The same that hands out secrets.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Deliverer) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     /// There will be no more work for this worker.
@@ -341,6 +360,22 @@ impl Coordinator for Desk {
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
         self.check(lease).await?;
         answer(&self.conductor, lease, query).await.map_err(|error| refused(error, lease))
+    }
+
+    async fn secrets(&self, lease: &LeaseId) -> Result<Delivered, CoordinatorError> {
+        if self.is_abandoned() {
+            return Err(lease.stale());
+        }
+        // Whose lease it is counts, not only who knows its token.
+        let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
+        if !leases.contains(lease) {
+            return Err(lease.stale());
+        }
+        self.check(lease).await?;
+        match &self.secrets {
+            Some(secrets) => secrets.deliver(&self.conductor, lease, &self.claimant.worker).await,
+            None => Ok(Delivered::Given { job: BTreeMap::new(), sources: BTreeMap::new() }),
+        }
     }
 
     async fn keep(

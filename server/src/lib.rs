@@ -19,6 +19,7 @@ mod schedules;
 mod serve;
 mod start;
 mod telemetry;
+pub mod vault;
 
 pub use applied::{Applied, Current};
 pub use conductor::{ConductError, Conductor, Notice, Start, Started};
@@ -32,3 +33,4 @@ pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
 pub use serve::{ServeError, Server, new_token};
 pub use start::{StartError, Wanted, find, start};
 pub use telemetry::Observer;
+pub use vault::{Deliverer, Vault};

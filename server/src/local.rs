@@ -18,6 +18,7 @@ use crate::conductor::{ConductError, Conductor, Notice, Start, now};
 use crate::coordinator::{Audience, Desk, Terms};
 use crate::files::Files;
 use crate::reaper;
+use crate::vault::Deliverer;
 
 /// Transitions that are read at once.
 const PAGE: u32 = 1000;
@@ -76,6 +77,8 @@ pub struct Local {
     pub queue: Arc<dyn Queue>,
     /// Where artifacts and caches are kept.
     pub files: Files,
+    /// Who hands out secrets that nobody gave by hand.
+    pub secrets: Deliverer,
 }
 
 /// Runs a workflow. `work` is what does the jobs, and ends when the coordinator has no more of them; `stop` says that
@@ -90,12 +93,13 @@ where
     W: FnOnce(Arc<Desk>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Local { new, actor, holder, runs, queue, files } = local;
+    let Local { new, actor, holder, runs, queue, files, secrets } = local;
     let id = new.id.clone();
     let conductor = Conductor::new(Arc::clone(&runs), queue);
     let audience = Arc::new(Screen { show: show.clone() });
     let claimant = Claimant { worker: holder.clone(), ..Claimant::default() };
-    let desk = Arc::new(Desk::new(conductor.clone(), audience, files, claimant, Terms::default()));
+    let desk = Desk::new(conductor.clone(), audience, files, claimant, Terms::default());
+    let desk = Arc::new(desk.with_secrets(secrets));
     let record = RunRecord {
         id: id.clone(),
         pipeline: new.workflow.address.to_string(),

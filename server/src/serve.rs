@@ -24,6 +24,7 @@ use crate::files::Files;
 use crate::reaper;
 use crate::retention::{self, Retention};
 use crate::schedules::{self, Schedules};
+use crate::vault::{Deliverer, Vault};
 
 /// How long requests may take to end when the server does.
 const ENDING: Duration = Duration::from_secs(10);
@@ -87,6 +88,8 @@ impl Server {
             tokio::spawn(pass_on(conductor.clone(), signals, others)),
             tokio::spawn(schedules::keep(schedules, !others)),
         ];
+        let vault = Vault::new(state.vault(), Vec::new());
+        let secrets = Deliverer::new(vault, Arc::clone(&applied), Arc::clone(&audit));
         let api = Api {
             conductor,
             applied,
@@ -98,10 +101,19 @@ impl Server {
             logs,
             errands,
             files,
+            secrets,
             terms,
             closing: closed,
         };
         Ok(Self { api, closing, tasks })
+    }
+
+    /// Opens secrets with the keys of a vault.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Vault) -> Self {
+        let Api { applied, audit, .. } = &self.api;
+        self.api.secrets = Deliverer::new(vault, Arc::clone(applied), Arc::clone(audit));
+        self
     }
 
     /// Removes what is kept no longer, from now on.
@@ -172,7 +184,8 @@ impl Server {
         let audience = Arc::new(Archive { logs: Arc::clone(&self.api.logs) });
         let desk =
             Desk::new(self.api.conductor.clone(), audience, self.api.files.clone(), claimant, self.api.terms);
-        Arc::new(desk.with_tokens(Tokens::Marked(mark)).directed_by(Arc::clone(&self.api.workers)))
+        let desk = desk.with_tokens(Tokens::Marked(mark)).with_secrets(self.api.secrets.clone());
+        Arc::new(desk.directed_by(Arc::clone(&self.api.workers)))
     }
 
     /// Answers requests until `stop`; then what goes on is ended, which takes a moment.

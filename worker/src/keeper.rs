@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, Lease, LeaseId, Report, Urgency};
+use reactorcide_engine::coordinator::{
+    Coordinator, CoordinatorError, Delivered, Lease, LeaseId, Report, Urgency,
+};
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::queue::Renewed;
 use tokio::sync::{Notify, watch};
@@ -15,6 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 const WAIT: Duration = Duration::from_secs(20);
 /// How long an answer may take beyond that.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a job waits for its secrets, where who keeps them does not answer.
+const SECRETS: Duration = Duration::from_secs(300);
 
 /// What a job under a lease must do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +159,13 @@ impl Keeper {
     /// Hands over a piece of a log in the same way; see [`Coordinator::log`].
     pub async fn log(&self, lease: &LeaseId, offset: u64, lines: &[u8]) -> Result<u64, CoordinatorError> {
         self.until_known("a piece of a log", || self.coordinator.log(lease, offset, lines.to_vec())).await
+    }
+
+    /// Asks for the secrets of a job until that is answered, for as long as it may take before the job begins.
+    pub async fn secrets(&self, lease: &LeaseId) -> Result<Delivered, CoordinatorError> {
+        let answer = self.until_known("a question for secrets", || self.coordinator.secrets(lease));
+        let late = || CoordinatorError::Unavailable("nobody could give them for too long".to_owned());
+        tokio::time::timeout(SECRETS, answer).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Asks about the run, once: whoever asks is told where nobody knows.

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use reactorcide_engine::artifacts::Content;
 use reactorcide_engine::config::Standby;
 use reactorcide_engine::coordinator::{
-    Coordinator, CoordinatorError, Keeping, LeaseId, Offered, Report, Urgency, Work,
+    Coordinator, CoordinatorError, Delivered, Keeping, LeaseId, Offered, Report, Urgency, Work,
 };
 use reactorcide_engine::protocol::query::{Answer, Query};
 use reactorcide_engine::protocol::spec::Sensitive;
@@ -236,6 +236,10 @@ impl Coordinator for Remote {
 
     async fn ask(&self, lease: &LeaseId, query: Query) -> Result<Answer, CoordinatorError> {
         self.call("ask", &json!({"lease": lease, "query": query}), Duration::ZERO).await.map_err(of(lease))
+    }
+
+    async fn secrets(&self, lease: &LeaseId) -> Result<Delivered, CoordinatorError> {
+        self.call("secrets", &json!({"lease": lease}), PATIENCE).await.map_err(of(lease))
     }
 
     async fn keep(

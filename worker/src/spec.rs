@@ -36,6 +36,31 @@ impl Secrets {
         self
     }
 
+    /// What there are values for.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.values.keys()
+    }
+
+    /// These, over what others have of the same names: `sources` for sources alone, `jobs` for the job as well.
+    pub(crate) fn with(
+        &self,
+        jobs: BTreeMap<String, Sensitive>,
+        sources: BTreeMap<String, Sensitive>,
+    ) -> Self {
+        let mut all = Self { values: self.values.clone(), for_sources: self.for_sources.clone() };
+        // What a person gave by hand stands.
+        let is_given = |name: &String| self.get(name).is_some();
+        for (name, value) in sources.into_iter().filter(|(name, _)| !is_given(name)) {
+            all.for_sources.insert(name.clone());
+            all.values.insert(name, value);
+        }
+        for (name, value) in jobs.into_iter().filter(|(name, _)| !is_given(name)) {
+            all.for_sources.remove(&name);
+            all.values.insert(name, value);
+        }
+        all
+    }
+
     /// The value of a secret. A name with a key falls back to the name alone.
     pub fn get(&self, name: &str) -> Option<&Sensitive> {
         let without_key = || name.split_once(':').and_then(|(path, _)| self.values.get(path));

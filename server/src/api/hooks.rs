@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::{EventType, Kind, SecretSource, Spec};
+use reactorcide_engine::policy::secret_key;
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::reference::secret_name;
 use sha2::{Digest, Sha256};
@@ -44,7 +45,7 @@ async fn receive(
     body: Bytes,
 ) -> Result<(StatusCode, Answer<Delivered>), Problem> {
     let current = api.applied.current().await?;
-    let checked = match secret_of(&current, &project) {
+    let checked = match secret_of(&api, &current, &project).await {
         Ok(secret) => signature::check(&headers, &body, secret.expose().as_bytes(), now() / 1000),
         Err(why) => Err(why),
     };
@@ -78,26 +79,51 @@ fn signed(headers: &HeaderMap, body: &[u8]) -> String {
 }
 
 /// The secret that a project signs with, or why there is none.
-fn secret_of(current: &Current, project: &str) -> Result<Sensitive, &'static str> {
+async fn secret_of(api: &Api, current: &Current, project: &str) -> Result<Sensitive, &'static str> {
     let spec = |address: &Address| current.catalog.get(address).map(|resource| &resource.spec);
     let Some(Spec::Project(found)) = spec(&Address::new(Kind::Project, None, project)) else {
         return Err("there is no such project");
     };
     let webhook = found.webhook.as_ref().ok_or("the project has no webhook")?;
     let name = secret_name(&webhook.secret);
-    let own = spec(&Address::new(Kind::Secret, Some(project), name));
-    let Some(Spec::Secret(secret)) = own.or_else(|| spec(&Address::new(Kind::Secret, None, name))) else {
+    let own = Address::new(Kind::Secret, Some(project), name);
+    let address =
+        if current.catalog.contains_key(&own) { own } else { Address::new(Kind::Secret, None, name) };
+    let Some((uid, secret)) = current.secret(&address) else {
         return Err("the secret is not applied");
+    };
+    let vault = api.secrets.vault();
+    let key = || {
+        secret_key(&current.catalog, &address, &webhook.secret)
+            .map_err(|_| "the webhook must name a key of the secret")
     };
     let value = match (secret.source, &secret.location) {
         (SecretSource::Env, Some(variable)) => {
-            std::env::var(variable).map_err(|_| "the secret's variable is not set")?
+            Sensitive::new(std::env::var(variable).map_err(|_| "the secret's variable is not set")?)
         }
         (SecretSource::File, Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|_| "the secret's file cannot be read")?;
-            text.trim_end_matches(['\n', '\r']).to_owned()
+            Sensitive::new(text.trim_end_matches(['\n', '\r']))
         }
-        _ => return Err("the secret comes from neither a variable nor a file of this machine"),
+        (SecretSource::Env | SecretSource::File, None) => return Err("the secret does not say where it is"),
+        (SecretSource::Vault, _) => {
+            let workspace = current.lineage.as_ref().ok_or("nothing is applied")?;
+            let value = vault.value(workspace, uid, &key()?).await.map_err(|error| {
+                tracing::warn!(secret = %address, %error, "the secret of a webhook cannot be had");
+                "the secret cannot be had from the vault"
+            })?;
+            value
+                .map(|(_, value)| value)
+                .ok_or("the secret has no value: `reactorcide secret set` gives it one")?
+        }
+        (SecretSource::HashicorpVault, location) => {
+            let values =
+                vault.external(location.as_deref().unwrap_or(&address.name)).await.map_err(|error| {
+                    tracing::warn!(secret = %address, %error, "the secret of a webhook cannot be had");
+                    "the secret cannot be had from where it is kept"
+                })?;
+            values.get(&key()?).cloned().ok_or("the secret has no such key where it is kept")?
+        }
     };
-    if value.len() < signature::LEAST { Err("the secret is too short") } else { Ok(Sensitive::new(value)) }
+    if value.expose().len() < signature::LEAST { Err("the secret is too short") } else { Ok(value) }
 }

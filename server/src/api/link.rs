@@ -14,7 +14,9 @@ use axum::Json as Answer;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use reactorcide_engine::config::Standby;
-use reactorcide_engine::coordinator::{Coordinator, CoordinatorError, LeaseId, Report, Urgency, Work};
+use reactorcide_engine::coordinator::{
+    Coordinator, CoordinatorError, Delivered, LeaseId, Report, Urgency, Work,
+};
 use reactorcide_engine::identity::{Capability, Principal};
 use reactorcide_engine::logs::{LogKey, LogStore};
 use reactorcide_engine::protocol::query::{Answer as Said, Query as Asked};
@@ -55,6 +57,9 @@ pub fn routes() -> Vec<Route> {
             .answers_raw("application/json"),
         lease(Route::post("/worker/v1/ask", ask))
             .named("workerAsk", "link", "A job asks about its run")
+            .answers_raw("application/json"),
+        lease(Route::post("/worker/v1/secrets", secrets))
+            .named("workerSecrets", "link", "A worker asks for the secrets of a job that it has a lease on")
             .answers_raw("application/json"),
     ];
     routes.extend(files::routes());
@@ -134,6 +139,13 @@ pub struct Asking {
     pub query: Asked,
 }
 
+/// A lease that something is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Leased {
+    /// The lease.
+    pub lease: LeaseId,
+}
+
 /// Where a piece of a log belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPiece {
@@ -170,7 +182,8 @@ fn desk(context: &Context) -> Result<Desk, Problem> {
     let claimant = Claimant { worker: name(context)?, labels: BTreeMap::new(), pool: None };
     let api = &context.api;
     let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
-    Ok(Desk::new(api.conductor.clone(), audience, api.files.clone(), claimant, api.terms))
+    let desk = Desk::new(api.conductor.clone(), audience, api.files.clone(), claimant, api.terms);
+    Ok(desk.with_secrets(api.secrets.clone()))
 }
 
 /// What a worker gets leases from, as its labels and its pool allow.
@@ -298,6 +311,11 @@ async fn log(
 async fn ask(context: Context, Json(body): Json<Asking>) -> Result<Answer<Said>, Problem> {
     let desk = desk(&context)?;
     Ok(Answer(desk.ask(&body.lease, body.query).await?))
+}
+
+async fn secrets(context: Context, Json(body): Json<Leased>) -> Result<Answer<Delivered>, Problem> {
+    let desk = desk(&context)?;
+    Ok(Answer(desk.secrets(&body.lease).await?))
 }
 
 /// Keeps what workers say.

@@ -6,4 +6,5 @@ mod identity;
 mod job;
 mod matrix;
 mod openapi;
+mod secrets;
 mod world;

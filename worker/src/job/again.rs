@@ -31,7 +31,7 @@ impl Attempt {
             return result;
         }
         let assignment = record.assignment.clone();
-        let secrets = self.known_secrets(&assignment, &record);
+        let secrets = self.known_secrets(&assignment, &record).await;
         let result = match self.sinks(&assignment, secrets.as_ref()) {
             Ok(mut sinks) => {
                 let (begun, has_begun) = oneshot::channel();
@@ -51,10 +51,12 @@ impl Attempt {
     }
 
     /// What an image that runs untouched must not show, where we know all of it.
-    fn known_secrets(&self, assignment: &Assignment, record: &Record) -> Option<Values> {
-        let settings = &self.worker.settings;
-        let spec = job_spec(assignment, self.has_source(&assignment.job), &settings.secrets).ok()?;
-        (record.shown_without == Some(self.seal(&spec))).then(|| secrets_of(&spec).ok())?
+    async fn known_secrets(&self, assignment: &Assignment, record: &Record) -> Option<Values> {
+        let shown_without = record.shown_without.as_ref()?;
+        // Decided anew: what was taken from it meanwhile is not told to it again, and then nothing of it is shown.
+        let secrets = self.secrets(&assignment.job).await.ok()?;
+        let spec = job_spec(assignment, self.has_source(&assignment.job), &secrets).ok()?;
+        (*shown_without == self.seal(&spec)).then(|| secrets_of(&spec).ok())?
     }
 
     /// The container, if it was started.

@@ -1,11 +1,13 @@
 //! Before an attempt runs: its code, its workspace, its image.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reactorcide_engine::config::{FailureReason, Job, Network, RunnerMode, Source};
-use reactorcide_engine::coordinator::Report;
+use reactorcide_engine::coordinator::{Delivered, Report};
 use reactorcide_engine::identity::JobToken;
+use reactorcide_engine::policy::secrets_asked;
 use reactorcide_engine::protocol::link::{Control, SOCKET};
 use reactorcide_engine::protocol::mask::{MaskError, Values};
 use reactorcide_engine::protocol::spec::{JobSpec, Secret};
@@ -17,7 +19,7 @@ use super::{Attempt, Prepared, failed};
 use crate::container::{CONTROL_PATH, Paths, container_spec, user_of};
 use crate::outcome::{Observed, conclude};
 use crate::source::{Code, Credentials, SourceError, fetch};
-use crate::spec::job_spec;
+use crate::spec::{Secrets, job_spec};
 use crate::standby::Ready;
 use crate::workspace::{Workspace, host_user};
 
@@ -35,7 +37,8 @@ impl Attempt {
         let settings = &self.worker.settings;
         let job = &assignment.job;
         let has_source = self.has_source(job);
-        let mut spec = job_spec(assignment, has_source, &settings.secrets)
+        let given = self.secrets(job).await?;
+        let mut spec = job_spec(assignment, has_source, &given)
             .map_err(|message| failed(FailureReason::Config, message))?;
         spec.control = Some(Control {
             socket: format!("{CONTROL_PATH}/{SOCKET}"),
@@ -61,7 +64,7 @@ impl Attempt {
             container.environment.extend(secrets);
         }
         let user = user_of(job.run_as.as_ref(), host);
-        let workspace = self.make_workspace(assignment, &container, host, user);
+        let workspace = self.make_workspace(assignment, &given, &container, host, user);
         let (workspace, image) = tokio::join!(workspace, self.pull(&container.image));
         let (workspace, ready) = workspace?;
         let restored = self.take_files(assignment, host, user).await?;
@@ -97,6 +100,7 @@ impl Attempt {
     async fn make_workspace(
         &self,
         assignment: &Assignment,
+        secrets: &Secrets,
         container: &ContainerSpec,
         host: User,
         user: User,
@@ -106,7 +110,7 @@ impl Attempt {
         let commit = assignment.event["sha"].as_str().filter(|sha| !sha.is_empty());
         let source = async {
             match &job.source {
-                Some(source) => self.fetch(source, commit).await,
+                Some(source) => self.fetch(source, commit, secrets).await,
                 None => Ok(settings.source.clone().map(Code::Local)),
             }
         };
@@ -114,7 +118,7 @@ impl Attempt {
             match (&job.ci_source, &settings.ci) {
                 (None, _) => Ok(None),
                 (Some(source), Some(directory)) if !source.none => Ok(Some(Code::Local(directory.clone()))),
-                (Some(source), _) => self.fetch(source, None).await,
+                (Some(source), _) => self.fetch(source, None, secrets).await,
             }
         };
         let (source, ci) = tokio::try_join!(source, ci)?;
@@ -147,11 +151,32 @@ impl Attempt {
         }
     }
 
-    async fn fetch(&self, source: &Source, commit: Option<&str>) -> Result<Option<Code>, AttemptResult> {
+    /// What the job and its code need: what was given by hand, and what is granted to this lease now.
+    pub(super) async fn secrets(&self, job: &Job) -> Result<Secrets, AttemptResult> {
+        let by_hand = &self.worker.settings.secrets;
+        let asked = secrets_asked(job);
+        if asked.iter().all(|asked| by_hand.get(&asked.name).is_some()) {
+            return Ok(by_hand.with(BTreeMap::new(), BTreeMap::new()));
+        }
+        match self.worker.keeper.secrets(&self.lease).await {
+            Ok(Delivered::Given { job, sources }) => Ok(by_hand.with(job, sources)),
+            Ok(Delivered::Denied(why)) => {
+                Err(AttemptResult { permanent: true, ..failed(FailureReason::Config, why) })
+            }
+            Err(error) => Err(failed(FailureReason::Config, format!("its secrets cannot be had: {error}"))),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        source: &Source,
+        commit: Option<&str>,
+        secrets: &Secrets,
+    ) -> Result<Option<Code>, AttemptResult> {
         let settings = &self.worker.settings;
         let credentials = match &source.credentials {
             Some(name) => {
-                let value = settings.secrets.get(name).cloned();
+                let value = secrets.get(name).cloned();
                 let missing =
                     || failed(FailureReason::Config, format!("there is no value for the secret {name:?}"));
                 Some(Credentials::new(value.ok_or_else(missing)?))

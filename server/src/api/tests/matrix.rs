@@ -11,7 +11,7 @@ use reactorcide_engine::queue::{Claim, Claimant};
 use reactorcide_engine::workers::{Worker, WorkerStatus};
 use serde_json::{Value, json};
 
-use super::world::{CONFIGURATION, World, service};
+use super::world::{CONFIGURATION, SPARE_MASTER, World, service};
 use crate::api::operations;
 use crate::api::route::{Access, Content, Operation};
 use crate::conductor::now;
@@ -136,6 +136,8 @@ async fn fixture() -> Fixture {
         Claim { claimant, max: 10, now: now(), expires_at: now() + 600_000, token: "lease".to_owned() };
     assert_eq!(world.api.conductor.queue.claim(&claim).await.expect("leases").len(), 2);
     world.add(Account::Service(service("spare"))).await;
+    let value = json!({"value": "F1RST-VALUE"});
+    world.post("/api/v1/secrets/web%2Fdeploy%2Fkey/versions", &root, &value).await.ok(201);
     let changes = world.api.applied.store().history(None, 1).await.expect("a history");
     let change = changes[0].id.0.clone();
     for (project, run) in [("web", &run), ("docs", &docs)] {
@@ -253,6 +255,15 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "listQueue" => plain("/api/v1/queue?project=web", web),
         "listSchedules" => plain("/api/v1/schedules?project=web", web),
         "getSchedule" => plain("/api/v1/schedules/web/nightly", web),
+        "listSecrets" => plain("/api/v1/secrets?project=web", web),
+        "listSecretVersions" => plain("/api/v1/secrets/web%2Fdeploy%2Fkey/versions", web),
+        "setSecret" => with("/api/v1/secrets/web%2Fdeploy%2Fkey/versions", json!({"value": "S3CRET"}), web),
+        "deleteSecret" => plain("/api/v1/secrets/web%2Fdeploy%2Fkey/versions?key=value", web),
+        "testSecret" => with("/api/v1/secrets/web%2Fdeploy%2Fkey/test", json!({"job": "web/ci/build"}), web),
+        "revealSecret" => plain("/api/v1/secrets/web%2Fdeploy%2Fkey/reveal", workspace),
+        "listSecretKeys" => plain("/api/v1/secret-keys", workspace),
+        "rotateSecretKeys" => plain("/api/v1/secret-keys/rotate", workspace),
+        "retireSecretKey" => plain(&format!("/api/v1/secret-keys/{SPARE_MASTER}"), workspace),
         "listWorkers" => plain("/api/v1/workers", workspace),
         "getWorker" => plain("/api/v1/workers/w1", workspace),
         "drainWorker" => plain("/api/v1/workers/w1/drain", workspace),
@@ -333,6 +344,7 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
             plain(&format!("/worker/v1/log?run={run}&node=build&attempt=1&token=lease&offset=0"), workspace)
         }
         "workerAsk" => with("/worker/v1/ask", json!({"lease": lease, "query": {"about": "vars"}}), workspace),
+        "workerSecrets" => with("/worker/v1/secrets", json!({"lease": lease}), workspace),
         "workerKeep" => plain(
             &format!("/worker/v1/keep?run={run}&node=build&attempt=1&token=lease&kind=artifact&name=web"),
             workspace,

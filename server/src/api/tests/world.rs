@@ -21,6 +21,7 @@ use reactorcide_engine::runs::MemoryRuns;
 use reactorcide_engine::schedule::MemoryPositions;
 use reactorcide_engine::scheduler::Millis;
 use reactorcide_engine::store::{Author, Lineage, MemoryStore, Owner, Store};
+use reactorcide_engine::vault::{MasterKey, MemoryVault};
 use reactorcide_engine::workers::MemoryWorkers;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ use crate::configure;
 use crate::coordinator::Terms;
 use crate::errands::Errands;
 use crate::files::{Files, NoProjects};
+use crate::vault::{Deliverer, Vault};
 
 /// Two projects, and somebody for each role on each and on the workspace.
 pub const CONFIGURATION: &str = r"
@@ -69,6 +71,11 @@ metadata: {name: nightly, project: web}
 spec: {pipeline: ci, cron: '0 3 * * *', timezone: Europe/Vienna}
 ---
 apiVersion: reactorcide/v1
+kind: Secret
+metadata: {name: deploy/key, project: web}
+spec: {}
+---
+apiVersion: reactorcide/v1
 kind: RoleBinding
 metadata: {name: workspace-read}
 spec: {role: read, subjects: ['user:reader']}
@@ -103,6 +110,12 @@ kind: RoleBinding
 metadata: {name: docs-admin}
 spec: {role: admin, project: docs, subjects: ['user:docs-admin']}
 ";
+
+/// The master keys: the first wraps, the other one is not needed.
+const MASTER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const SPARE: &str = "1f1e1d1c1b1a191817161514131211100f0e0d0c0b0a09080706050403020100";
+/// The id of the other one.
+pub const SPARE_MASTER: &str = "mk-58f3c309dd54d2ed";
 
 /// The server.
 pub struct World {
@@ -147,17 +160,22 @@ impl World {
         let store = Arc::new(MemoryStore::new(Lineage("lineage".to_owned())));
         let runs = Arc::new(MemoryRuns::default());
         let (close, closing) = watch::channel(false);
+        let applied = Arc::new(Applied::new(store.clone(), runs.clone()));
+        let audit = Arc::new(MemoryAudit::default());
+        let masters = [MASTER, SPARE].map(|text| MasterKey::parse(text.as_bytes()).expect("a key"));
+        let vault = Vault::new(Arc::new(MemoryVault::default()), masters.to_vec());
         let api = Api {
             conductor: Conductor::new(runs.clone(), runs.clone()),
-            applied: Arc::new(Applied::new(store.clone(), runs)),
+            applied: applied.clone(),
             identities: Arc::new(MemoryIdentities::default()),
-            audit: Arc::new(MemoryAudit::default()),
+            audit: audit.clone(),
             removals: Arc::new(MemoryRemovals::default()),
             positions: Arc::new(MemoryPositions::default()),
             workers: Arc::new(MemoryWorkers::default()),
             logs: Arc::new(MemoryLogs::default()),
             errands: Errands::new(store.clone(), Arc::new(FakeOutside::default())),
             files: Files::new(Arc::new(MemoryArtifacts::default()), Arc::new(NoProjects)),
+            secrets: Deliverer::new(vault, applied, audit),
             terms: Terms::default(),
             closing,
         };
