@@ -5,4 +5,5 @@ mod changing;
 mod looking;
 mod refusals;
 mod running;
+mod secrets;
 mod starting;

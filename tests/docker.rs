@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Project {
     directory: tempfile::TempDir,
     /// Where its state is, if not in its directory.
-    state: Option<String>,
+    pub state: Option<String>,
     /// What else is in its environment.
     variables: Vec<(&'static str, String)>,
 }

@@ -173,6 +173,7 @@ fn secrets_come_from_where_their_declaration_says() {
     };
     let files = format!(
         "{}{}apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+         apiVersion: reactorcide/v1\nkind: SecretPolicy\nmetadata: {{name: both}}\nspec: {{allow: [{{secrets: ['*'], to: {{project: p}}}}]}}\n---\n\
          apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n    usual: {}\n    bare: {}\n",
         secret("one", "{source: env, location: GIVEN}"),
         secret("two", "{source: file, location: given.txt}"),

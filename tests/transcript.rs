@@ -79,6 +79,8 @@ impl<'a> Transcript<'a> {
         for (pattern, word) in [
             (r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[ID]"),
             (r"\b[0-9a-f]{64}\b", "[FINGERPRINT]"),
+            (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
+            (r"\b(mk|dk)-[0-9a-f]{16}\b", "$1-[KEY]"),
             (r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z", "[TIME]"),
             (r"http://127\.0\.0\.1:[0-9]+", "http://127.0.0.1:[PORT]"),
             // The width of a table's column follows from its widest duration.

@@ -185,6 +185,17 @@ impl Client {
         self.send(self.request(Method::DELETE, path).timeout(PATIENCE)).await.map(|_| ())
     }
 
+    /// Removes something, and hears what.
+    pub async fn remove<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        let request = self.request(Method::DELETE, path).query(query).timeout(PATIENCE);
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
     /// Reads something as it is.
     pub async fn bytes(
         &self,

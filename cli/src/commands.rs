@@ -22,6 +22,8 @@ mod run;
 pub mod runs;
 mod schedules;
 mod schema;
+mod secret;
+mod secret_key;
 mod server;
 mod state;
 mod tokens;
@@ -87,7 +89,7 @@ pub enum Command {
     ServiceAccounts(accounts::ServiceAccountsArgs),
     /// Show who asks the server, and what they may
     Whoami(accounts::WhoamiArgs),
-    /// Read, verify and export the log of who did what on a server
+    /// Read, verify and export the log of who did what
     Audit(audit::AuditArgs),
     /// Show what is applied: an overview, one resource, or a saved plan
     Show(state::ShowArgs),
@@ -99,6 +101,10 @@ pub enum Command {
     Diff(rollback::DiffArgs),
     /// Show what others did to the objects elsewhere that were applied
     Drift(drift::DriftArgs),
+    /// Give secrets their values, and say who would get them
+    Secret(secret::SecretArgs),
+    /// The keys that values of secrets are sealed with
+    SecretKey(secret_key::SecretKeyArgs),
     /// Show who can read which secret, and through which grant
     Reach(reach::ReachArgs),
     /// Explain what an event would start, with which secrets, and why not more
@@ -122,6 +128,8 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Import(arguments) => import::import(&arguments, settings),
         Command::Drift(arguments) => drift::drift(&arguments, settings),
         Command::Diff(arguments) => rollback::diff(&arguments, settings),
+        Command::Secret(arguments) => secret::secret(&arguments, settings),
+        Command::SecretKey(arguments) => secret_key::secret_key(&arguments, settings),
         Command::Reach(arguments) => reach::show(&arguments, settings),
         Command::Explain(arguments) => explain::show(&arguments, settings),
         Command::Run(arguments) => run::run(&arguments, settings),

@@ -20,6 +20,7 @@ mod settings;
 mod signals;
 mod stdout;
 mod time;
+mod vault;
 mod worker_host;
 mod workspace;
 

@@ -1,14 +1,17 @@
-//! `reactorcide audit`: who did what on a server, and whether the log of it is whole.
+//! `reactorcide audit`: who did what, and whether the log of it is whole. Of a server, or of a state on this machine.
+
+mod log;
 
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reactorcide_server::api::{AuditHead, AuditRow, Verified};
+use reactorcide_server::api::{AuditRow, OutcomeWord};
 
+use self::log::{Log, Wanted};
 use super::jobs::print;
-use crate::client::{self, Client};
+use crate::client;
 use crate::exit::{Exit, Failure};
 use crate::output::safe;
 use crate::settings::Settings;
@@ -28,7 +31,7 @@ enum AuditCommand {
     /// Walk the whole log, and see whether each entry is as it was written
     Verify {
         /// An end of the log that was kept elsewhere, NUMBER:HASH: shows whether entries were cut off or written anew
-        #[arg(long, value_name = "HEAD")]
+        #[arg(long, visible_alias = "since-end", value_name = "HEAD")]
         kept: Option<String>,
         /// Print JSON
         #[arg(long)]
@@ -79,39 +82,38 @@ enum Outcome {
     Failed,
 }
 
-impl Outcome {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
+impl From<Outcome> for OutcomeWord {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::Denied => Self::Denied,
+            Outcome::Failed => Self::Failed,
         }
     }
 }
 
 /// Does what is asked.
 pub fn audit(arguments: &AuditArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let client = Client::needed(settings)?;
     client::block_on(async {
+        let log = Log::open(settings).await?;
         match &arguments.command {
-            AuditCommand::List(arguments) => list(&client, arguments).await,
-            AuditCommand::Verify { kept, json } => verify(&client, kept.as_deref(), *json).await,
-            AuditCommand::Head => {
-                let head: AuditHead = client.get("/audit/head", &[]).await?;
-                print([head.head])
-            }
-            AuditCommand::Export { after, out } => export(&client, *after, out.as_ref()).await,
+            AuditCommand::List(arguments) => list(&log, arguments).await,
+            AuditCommand::Verify { kept, json } => verify(&log, kept.as_deref(), *json).await,
+            AuditCommand::Head => print([log.head().await?]),
+            AuditCommand::Export { after, out } => export(&log, *after, out.as_ref()).await,
         }
     })
 }
 
-async fn list(client: &Client, arguments: &ListArgs) -> Result<Exit, Failure> {
-    let mut query = Vec::new();
-    query.extend(arguments.actor.clone().map(|actor| ("actor", actor)));
-    query.extend(arguments.action.clone().map(|action| ("action", action)));
-    query.extend(arguments.target.clone().map(|target| ("target", target)));
-    query.extend(arguments.outcome.map(|outcome| ("outcome", outcome.word().to_owned())));
-    let rows: Vec<AuditRow> = client.all("/audit", &query, arguments.limit).await?;
+async fn list(log: &Log, arguments: &ListArgs) -> Result<Exit, Failure> {
+    let wanted = Wanted {
+        actor: arguments.actor.clone(),
+        action: arguments.action.clone(),
+        target: arguments.target.clone(),
+        outcome: arguments.outcome.map(OutcomeWord::from),
+        limit: arguments.limit,
+    };
+    let rows = log.list(wanted).await?;
     print(
         rows.iter().map(|row| {
             if arguments.json { serde_json::to_string(row).unwrap_or_default() } else { line(row) }
@@ -135,19 +137,9 @@ fn line(row: &AuditRow) -> String {
     line.trim_end().to_owned()
 }
 
-/// Walks the log piece by piece, as the server does it.
-async fn verify(client: &Client, kept: Option<&str>, json: bool) -> Result<Exit, Failure> {
-    let mut after: Option<String> = None;
-    let found = loop {
-        let mut query = Vec::new();
-        query.extend(after.clone().map(|after| ("after", after)));
-        query.extend(kept.map(|kept| ("kept", kept.to_owned())));
-        let found: Verified = client.get("/audit/verify", &query).await?;
-        if found.complete || !found.intact {
-            break found;
-        }
-        after = Some(found.head);
-    };
+/// Walks the log, and says where it is broken.
+async fn verify(log: &Log, kept: Option<&str>, json: bool) -> Result<Exit, Failure> {
+    let found = log.verify(kept).await?;
     if json {
         print([serde_json::to_string(&found).unwrap_or_default()])?;
     } else if found.intact {
@@ -162,17 +154,14 @@ async fn verify(client: &Client, kept: Option<&str>, json: bool) -> Result<Exit,
         .hint(format!("it is as it was written up to {}; compare what follows with an export", found.head)))
 }
 
-async fn export(client: &Client, after: u64, out: Option<&PathBuf>) -> Result<Exit, Failure> {
+async fn export(log: &Log, after: u64, out: Option<&PathBuf>) -> Result<Exit, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("the export cannot be written: {error}"));
     let mut file = out.map(fs::File::create).transpose().map_err(failed)?;
     let mut after = Some(after);
     let mut entries = 0;
     while let Some(from) = after {
-        let query = [("after", from.to_string())];
-        let response = client.bytes("/audit/export", &query, "application/x-ndjson").await?;
-        after = response.headers().get("x-next-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes =
-            response.bytes().await.map_err(|error| Failure::new(format!("the export broke off: {error}")))?;
+        let (bytes, next) = log.export(from).await?;
+        after = next;
         entries += bytes.iter().filter(|byte| **byte == b'\n').count();
         match &mut file {
             Some(file) => file.write_all(&bytes).map_err(failed)?,

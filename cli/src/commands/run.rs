@@ -20,6 +20,7 @@ use reactorcide_engine::workflow::{self, Workflow};
 use crate::config_files::Files;
 use crate::exit::{Exit, Failure};
 use crate::settings::{Settings, config_directory_of};
+use crate::vault::VaultArgs;
 use crate::{applied, report};
 
 pub use ad_hoc::{RunJobArgs, run_job};
@@ -88,6 +89,8 @@ struct How {
     /// Print events as JSON, one a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    vault: VaultArgs,
 }
 
 /// When to ask a registry for images.
@@ -146,7 +149,7 @@ pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
     if arguments.dry_run {
         return dry_run::show(&plan, arguments.how.json);
     }
-    let secrets = secrets::collect(&plan, &catalog, &arguments.secrets)?;
+    let secrets = secrets::collect(&plan, catalog, &arguments.secrets, settings)?;
     local::run(plan, secrets, &arguments.how, settings)
 }
 

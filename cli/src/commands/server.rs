@@ -22,6 +22,7 @@ use crate::logging::{self, LogArgs};
 use crate::process_file;
 use crate::settings::Settings;
 use crate::signals::Stops;
+use crate::vault::{Make, VaultArgs};
 use crate::{applied, client, observed, outside, report, secrets, time};
 
 /// The name of the worker in the server's process.
@@ -68,6 +69,8 @@ pub struct ServerArgs {
     /// With --check: print JSON
     #[arg(long, requires = "check")]
     json: bool,
+    #[command(flatten)]
+    vault: VaultArgs,
     #[command(flatten)]
     log: LogArgs,
     /// Run jobs in this process too
@@ -116,7 +119,8 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
         bytes_per_project: arguments.keep_per_project.map(Size::as_bytes),
     };
     let server = Server::new(state.clone(), &storage, terms, outside).await.map_err(failure)?;
-    let mut server = server.keeping(&state, &storage, policy);
+    let vault = arguments.vault.open(settings, &state, Make::Missing)?;
+    let mut server = server.with_vault(vault).keeping(&state, &storage, policy);
     if let Some(exporter) = observed::exporter("reactorcide-server")? {
         server.export(exporter);
     }

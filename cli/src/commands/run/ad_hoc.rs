@@ -17,7 +17,7 @@ use reactorcide_worker::Secrets;
 use serde_json::{Map, Value, json};
 
 use super::How;
-use super::local::{self, Plan};
+use super::local::{self, Given, Plan};
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::secrets::{from_environment, from_file, given};
@@ -193,7 +193,7 @@ fn show(said: &JobSettings, as_json: bool) -> Result<Exit, Failure> {
 }
 
 /// The job as a workflow of one.
-fn plan(said: &JobSettings, pairs: &[String]) -> Result<(Plan, Secrets), Failure> {
+fn plan(said: &JobSettings, pairs: &[String]) -> Result<(Plan, Given), Failure> {
     let image = said.text("image").ok_or_else(|| {
         Failure::new("there is no image for the job")
             .hint("name one with --image, REACTORCIDE_RUNNER_IMAGE, or image in the job file")
@@ -248,7 +248,7 @@ fn plan(said: &JobSettings, pairs: &[String]) -> Result<(Plan, Secrets), Failure
         selection: None,
         source: None,
     };
-    Ok((plan, Secrets::new(secrets)))
+    Ok((plan, Given { by_hand: Secrets::new(secrets), ..Given::default() }))
 }
 
 fn resolved(name: &str, job: Map<String, Value>) -> Result<workflow::Workflow, Failure> {

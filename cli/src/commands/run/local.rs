@@ -10,8 +10,10 @@ use reactorcide_engine::scheduler::{NewRun, RunStatus, Selection};
 use reactorcide_engine::workers::Floor;
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
+use reactorcide_server::vault::Machine;
+use reactorcide_server::{Current, Deliverer};
 use reactorcide_server::{Desk, Files, Local, NoProjects, RunEnd, RunError};
-use reactorcide_state::{State, Storage};
+use reactorcide_state::State;
 use reactorcide_worker::{OwnerLock, Secrets, StandbySettings, Worker, remove_all, sweep};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +23,7 @@ use super::{How, Pull};
 use crate::exit::{Exit, Failure};
 use crate::output::{Printer, Style};
 use crate::settings::Settings;
+use crate::vault::Make;
 use crate::worker_host::{self, Whose};
 use crate::{applied, report};
 
@@ -70,8 +73,23 @@ impl Plan {
     }
 }
 
+/// The secrets of a run: what was given by hand, and what decides on the rest.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Values that somebody gave.
+    pub by_hand: Secrets,
+    /// What policies and secrets there are.
+    pub current: Current,
+}
+
+/// What a run reads and keeps.
+struct Kept {
+    files: Files,
+    secrets: Deliverer,
+}
+
 /// Runs a plan to its end.
-pub fn run(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
+pub fn run(plan: Plan, secrets: Given, how: &How, settings: &Settings) -> Result<Exit, Failure> {
     for (directory, option) in [(&plan.source, "--source-dir"), (&how.ci_dir, "--ci-dir")] {
         if let Some(directory) = directory.as_ref().filter(|directory| !directory.is_dir()) {
             return Err(Failure::new(format!("the source {} is not a directory", directory.display()))
@@ -89,7 +107,7 @@ pub fn run(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Resu
     exit
 }
 
-async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Result<Exit, Failure> {
+async fn go(plan: Plan, secrets: Given, how: &How, settings: &Settings) -> Result<Exit, Failure> {
     let provider: Arc<dyn Provider> = Arc::new(docker(DockerConfig::from_environment()));
     let state = applied::create(settings, applied::LOCK_TIMEOUT).await?.state;
     let directory = worker_host::absolute(&settings.state_directory())?;
@@ -97,6 +115,10 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
     engine.map_err(worker_host::provider_failure)?;
     let (runner, python) = installed?;
     let storage = worker_host::storage(settings)?;
+    let Given { by_hand, current } = secrets;
+    let machine = Machine { by_hand: by_hand.names().cloned().collect() };
+    let vault = how.vault.open(settings, &state, Make::Nothing)?;
+    let secrets = Deliverer::local(vault, current, state.audit(), machine);
     let dead = sweep(&directory, provider.as_ref()).await.map_err(worker_host::provider_failure)?;
     if !dead.is_empty() {
         report::note("removed what an earlier run that was killed had left behind");
@@ -118,7 +140,7 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
             Pull::Never => PullPolicy::Never,
         },
         pull_deadline: worker_host::PULL_DEADLINE,
-        secrets: Arc::new(secrets),
+        secrets: Arc::new(by_hand),
         // There is no server that a job could ask.
         api: None,
         keep_workspace: how.keep_workspace,
@@ -130,7 +152,8 @@ async fn go(plan: Plan, secrets: Secrets, how: &How, settings: &Settings) -> Res
         standby: StandbySettings::default(),
         directory: directory.clone(),
     };
-    let ended = watched(plan, id, &provider, worker, &state, &storage, how).await;
+    let files = Files::new(state.artifacts(&storage), Arc::new(NoProjects));
+    let ended = watched(plan, id, &provider, worker, &state, Kept { files, secrets }, how).await;
     let workspaces = OwnerLock::workspaces(&directory, &lock.owner);
     if how.keep_workspace {
         report::note(&format!("the workspaces are in {}", workspaces.display()));
@@ -162,7 +185,7 @@ async fn watched(
     provider: &Arc<dyn Provider>,
     worker: reactorcide_worker::Settings,
     state: &State,
-    storage: &Storage,
+    kept: Kept,
     how: &How,
 ) -> Result<RunEnd, RunError> {
     let style = if how.json { Style::Json } else { Style::Human };
@@ -191,7 +214,8 @@ async fn watched(
         holder,
         runs: state.runs(),
         queue: state.queue(),
-        files: Files::new(state.artifacts(storage), Arc::new(NoProjects)),
+        files: kept.files,
+        secrets: kept.secrets,
     };
     let ended = reactorcide_server::run(local, work, stops, show).await;
     signals.abort();
