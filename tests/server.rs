@@ -11,4 +11,5 @@ mod people;
 mod postgres;
 mod remote;
 mod schedules;
+mod secrets;
 mod session;

@@ -85,6 +85,20 @@ def run(operation):
     return made["id"]
 
 
+def secret():
+    ask("POST", "/api/v1/secrets/deploy/versions", {"value": "f1xture-value"})
+    return "deploy"
+
+
+def data_key():
+    """A data key that nothing uses any more."""
+    secret()
+    ask("POST", "/api/v1/secret-keys/rotate", {})
+    keys = ask("GET", "/api/v1/secret-keys")
+    free = [key["id"] for key in keys["keys"] if not key["current"] and not key["values"]] if keys else []
+    return free[0] if free else "none"
+
+
 def change():
     page = ask("GET", "/api/v1/changes?limit=1")
     return page["items"][0]["id"] if page and page["items"] else "none"
@@ -112,6 +126,8 @@ def before_call(context, case, kwargs):
         "address": lambda: "Pipeline/web/ci",
         "project": lambda: "web",
         "schedule": lambda: "nightly",
+        "secret": secret,
+        "key": data_key,
     }
     for name in parts:
         if name in makers:
@@ -123,6 +139,10 @@ def before_call(context, case, kwargs):
         return
     if operation == "startRun":
         case.body = {"pipeline": "web/ci"}
+    elif operation == "testSecret":
+        case.body = {"job": "web/ci/build"}
+    elif operation == "setSecret":
+        case.body = {"value": "f1xture-value"}
     elif operation == "sendEvent":
         case.body = {"project": "web", "branch": "main"}
     elif operation == "startJob" and isinstance(case.body, dict):

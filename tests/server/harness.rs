@@ -56,6 +56,13 @@ impl Process {
         }
     }
 
+    /// Ends it: all that it has ever said.
+    pub fn rest(&mut self) -> String {
+        self.end();
+        let rest: Vec<String> = self.said.iter().collect();
+        std::mem::take(&mut self.heard) + &rest.join("\n")
+    }
+
     /// Whether it is over.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|ended| ended.is_some())
