@@ -112,7 +112,7 @@ fn unseen(question: &str) -> Result<Sensitive, Failure> {
 }
 
 /// What is typed until a line ends.
-fn typed(input: impl Read) -> Result<Sensitive, Failure> {
+fn typed(input: impl BufRead) -> Result<Sensitive, Failure> {
     let mut line = Zeroizing::new(Vec::new());
     for byte in input.bytes() {
         match byte.map_err(|error| unreadable("the terminal", &error))? {
