@@ -39,7 +39,8 @@ pub type Content = BoxStream<'static, Result<Bytes, std::io::Error>>;
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
     /// Keeps content. The same content under the same name again gives what is there already; other content is refused
-    /// with [`ArtifactError::Taken`]. Names are unique in an attempt of a job for artifacts, in a namespace for caches.
+    /// with [`ArtifactError::Taken`]. Names are unique in an attempt of a job for artifacts; for caches, in a namespace
+    /// among those of the same trust that could or could not reach secrets.
     async fn put(&self, new: &NewArtifact, content: Content) -> Result<Artifact, ArtifactError>;
 
     /// The content, or the bytes of it that lie in a range; `None` where there is no such artifact.
@@ -198,6 +199,8 @@ pub struct Filter {
     pub node: Option<String>,
     /// With a name that begins so.
     pub prefix: Option<String>,
+    /// Whose own time is over at this one.
+    pub expired: Option<Millis>,
     /// At most so many.
     pub limit: Option<u32>,
 }
@@ -211,6 +214,7 @@ impl Filter {
             && self.run.as_ref().is_none_or(|run| *run == artifact.run)
             && self.node.as_ref().is_none_or(|node| *node == artifact.node)
             && self.prefix.as_ref().is_none_or(|prefix| artifact.name.starts_with(prefix.as_str()))
+            && self.expired.is_none_or(|at| artifact.expires_at.is_some_and(|expires| expires <= at))
     }
 }
 

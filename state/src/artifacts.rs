@@ -53,11 +53,14 @@ macro_rules! rows_on {
                     .bind(i64::from(artifact.attempt)),
                     ArtifactKind::Cache => sqlx::query(
                         "select * from artifacts
-                         where kind = 'cache' and project = $1 and source_origin = $2 and reference = $3 and name = $4",
+                         where kind = 'cache' and project = $1 and source_origin = $2 and reference = $3
+                           and trusted = $4 and secretless = $5 and name = $6",
                     )
                     .bind(&artifact.namespace.project)
                     .bind(artifact.namespace.origin.as_str())
-                    .bind(&artifact.namespace.reference),
+                    .bind(&artifact.namespace.reference)
+                    .bind(i64::from(artifact.trusted))
+                    .bind(i64::from(artifact.secretless)),
                 };
                 let row = query.bind(&artifact.name).fetch_optional(&self.database.pool).await;
                 let row = row.map_err(self.failed("read"))?;
@@ -138,6 +141,9 @@ macro_rules! rows_on {
                     let length = whole(prefix.chars().count() as u64);
                     query.push(" and substr(name, 1, cast(").push_bind(length).push(" as integer)) = ");
                     query.push_bind(prefix.clone());
+                }
+                if let Some(at) = filter.expired {
+                    query.push(" and expires_at <= ").push_bind(at);
                 }
                 query.push(" order by created_at desc, id desc");
                 if let Some(limit) = filter.limit {

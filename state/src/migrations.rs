@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 13] = [
+const ALL: [(i64, &str, &str, &str); 14] = [
     (
         1,
         "resources",
@@ -79,6 +79,12 @@ const ALL: [(i64, &str, &str, &str); 13] = [
         "usage",
         include_str!("../migrations/sqlite/0012_usage.sql"),
         include_str!("../migrations/postgres/0012_usage.sql"),
+    ),
+    (
+        13,
+        "caches",
+        include_str!("../migrations/sqlite/0013_caches.sql"),
+        include_str!("../migrations/postgres/0013_caches.sql"),
     ),
     (
         14,

@@ -129,6 +129,12 @@ pub async fn a_name_stands_for_one_content(store: &dyn ArtifactStore) {
     let mut elsewhere = cache("7", "run");
     elsewhere.namespace.origin = Origin::Fork;
     assert_eq!(put(&elsewhere, b"abd").await.expect("it is kept").id, "7");
+    // What one kind of job wrote, another may not read: it has its own under the same key.
+    for (id, trusted, secretless) in [("8", true, false), ("9", false, true), ("10", false, false)] {
+        let new = NewArtifact { trusted, secretless, ..cache(id, "run") };
+        assert_eq!(put(&new, id.as_bytes()).await.expect("it is kept").id, id);
+        assert!(is_taken(put(&NewArtifact { id: format!("{id}'"), ..new }, b"abd").await));
+    }
     assert_eq!(read(store, "1", None).await, b"abc");
     assert_eq!(store.remove_unreferenced(i64::MAX).await.expect("an answer"), Vec::<String>::new());
 }
@@ -138,8 +144,8 @@ pub async fn those_that_match_are_listed_newest_first(store: &dyn ArtifactStore)
     let mut all = vec![
         NewArtifact { created_at: 3, ..new("1", "deps_1") },
         NewArtifact { created_at: 1, kind: ArtifactKind::Cache, ..new("2", "deps_1") },
-        NewArtifact { created_at: 2, run: "other".to_owned(), ..new("3", "deps-1") },
-        NewArtifact { created_at: 2, node: "test".to_owned(), ..new("4", "%") },
+        NewArtifact { created_at: 2, run: "other".to_owned(), expires_at: Some(7), ..new("3", "deps-1") },
+        NewArtifact { created_at: 2, node: "test".to_owned(), expires_at: Some(8), ..new("4", "%") },
         NewArtifact {
             created_at: 4,
             trusted: false,
@@ -166,6 +172,7 @@ pub async fn those_that_match_are_listed_newest_first(store: &dyn ArtifactStore)
     assert_eq!(ids(Filter { run: Some("other".to_owned()), ..any() }).await, "3");
     assert_eq!(ids(Filter { node: Some("test".to_owned()), ..any() }).await, "4");
     assert_eq!(ids(Filter { prefix: Some("deps_".to_owned()), ..any() }).await, "12");
+    assert_eq!(ids(Filter { expired: Some(7), ..any() }).await, "3");
     assert_eq!(ids(Filter { prefix: Some("%".to_owned()), ..any() }).await, "4");
     let untrusted = store.stat("5").await.expect("an answer").expect("it is there");
     assert!(!untrusted.trusted && !untrusted.secretless && untrusted.executable);

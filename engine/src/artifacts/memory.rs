@@ -30,7 +30,10 @@ fn collide(one: &Artifact, other: &Artifact) -> bool {
         && one.name == other.name
         && match one.kind {
             ArtifactKind::Artifact => place(one) == place(other),
-            ArtifactKind::Cache => one.namespace == other.namespace,
+            ArtifactKind::Cache => {
+                let labels = |of: &Artifact| (of.trusted, of.secretless);
+                one.namespace == other.namespace && labels(one) == labels(other)
+            }
         }
 }
 
