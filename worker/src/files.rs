@@ -7,6 +7,7 @@ mod archive;
 mod bridge;
 mod error;
 mod select;
+mod settle;
 mod transfer;
 mod tree;
 

@@ -187,7 +187,11 @@ impl Attempt {
                 record.restored = prepared.restored.clone();
                 let sinks = self.sinks(&assignment, Some(&prepared.secrets));
                 conclude(match sinks {
-                    Ok(sinks) => {
+                    Ok(mut sinks) => {
+                        // It explains what the job will print.
+                        if let Some(note) = prepared.restored.as_ref().and_then(Restored::note) {
+                            sinks.pump.say(&note);
+                        }
                         let (begun, has_begun) = oneshot::channel();
                         let drive = self.drive(&assignment, prepared, begun, &mut record);
                         self.oversee(&assignment, sinks, has_begun, drive).await

@@ -22,8 +22,10 @@ const LEVEL: i32 = 1;
 const WINDOW: u32 = 27;
 
 /// Packs what is below some directories and files; their names count from `base` below a workspace. What is not there is
-/// left out, and so is what is neither directory nor file nor link. The same files give the same bytes.
-pub fn pack(tree: &Tree, base: &Path, paths: &[PathBuf], into: impl Write) -> io::Result<()> {
+/// left out, and so is what is neither directory nor file nor link. The same files give the same bytes. More than `room` bytes
+/// are an error, since nobody could take them.
+pub fn pack(tree: &Tree, base: &Path, paths: &[PathBuf], room: u64, into: impl Write) -> io::Result<()> {
+    let room = room.min(MAX_CACHE_BYTES);
     let mut builder = Builder::new(zstd::Encoder::new(into, LEVEL)?);
     let (mut count, mut bytes) = (0_usize, 0_u64);
     let mut sorted = paths.to_vec();
@@ -51,9 +53,8 @@ pub fn pack(tree: &Tree, base: &Path, paths: &[PathBuf], into: impl Write) -> io
             FileType::RegularFile => {
                 let (file, size, executable) = tree.file(&at).map_err(|error| of(&path, &error))?;
                 bytes = bytes.saturating_add(size);
-                if bytes > MAX_CACHE_BYTES {
-                    let most = words_of_bytes(MAX_CACHE_BYTES);
-                    return Err(io::Error::other(format!("its files have more than {most} together")));
+                if bytes > room {
+                    return Err(io::Error::other(too_large(room)));
                 }
                 header.set_entry_type(EntryType::Regular);
                 header.set_mode(if executable { 0o755 } else { 0o644 });
@@ -78,15 +79,28 @@ fn of(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Unpacks a cache below `base`: only below the directories and files that the job names, and through no link.
-pub fn unpack(
-    name: &str,
-    from: impl Read,
-    tree: &Tree,
-    base: &Path,
-    paths: &[PathBuf],
-    owner: Owner,
-) -> Result<(), FilesError> {
+fn too_large(room: u64) -> String {
+    format!("its files have more than {} together", words_of_bytes(room))
+}
+
+/// Where a cache is unpacked.
+pub struct Into<'a> {
+    /// The workspace.
+    pub tree: &'a Tree,
+    /// Below it.
+    pub base: &'a Path,
+    /// What the job names, below `base`: nothing else is made.
+    pub paths: &'a [PathBuf],
+    /// How many bytes there may be.
+    pub room: u64,
+    /// Who is to own it.
+    pub owner: Owner,
+}
+
+/// Unpacks a cache: only below the directories and files that the job names, and through no link.
+pub fn unpack(name: &str, from: impl Read, into: &Into<'_>) -> Result<(), FilesError> {
+    let Into { tree, base, paths, owner, .. } = *into;
+    let room = into.room.min(MAX_CACHE_BYTES);
     let refused = |why: String| FilesError::Archive { name: name.to_owned(), why };
     let unreadable = |error: io::Error| refused(error.to_string());
     let mut decoder = zstd::Decoder::new(from).map_err(unreadable)?;
@@ -99,8 +113,11 @@ pub fn unpack(
         let quoted = || String::from_utf8_lossy(&named).escape_debug().take(200).collect::<String>();
         count += 1;
         bytes = bytes.saturating_add(entry.size());
-        if count > MAX_ARCHIVED_FILES || bytes > MAX_CACHE_BYTES {
-            return Err(refused("it is too large".to_owned()));
+        if count > MAX_ARCHIVED_FILES {
+            return Err(refused(format!("it has more than {MAX_ARCHIVED_FILES} files")));
+        }
+        if bytes > room {
+            return Err(refused(too_large(room)));
         }
         let path = inside(&named).map_err(|why| refused(format!("{} {why}", quoted())))?;
         if !paths.iter().any(|below| path.starts_with(below)) {
@@ -142,13 +159,14 @@ mod tests {
     fn packed(tree: &Tree, paths: &[&str]) -> Vec<u8> {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
         let mut bytes = Vec::new();
-        pack(tree, Path::new("src"), &paths, &mut bytes).expect("packed");
+        pack(tree, Path::new("src"), &paths, u64::MAX, &mut bytes).expect("packed");
         bytes
     }
 
     fn unpacked(bytes: &[u8], tree: &Tree, paths: &[&str]) -> Result<(), FilesError> {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        unpack("key", bytes, tree, Path::new("src"), &paths, None)
+        let into = Into { tree, base: Path::new("src"), paths: &paths, room: u64::MAX, owner: None };
+        unpack("key", bytes, &into)
     }
 
     #[test]
@@ -172,6 +190,26 @@ mod tests {
         assert_eq!(fs::metadata(src.join("deps/bin/tool")).expect("it").permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_link(src.join("deps/outside")).expect("a link"), Path::new("/etc/passwd"));
         assert!(!src.join("deps/pipe").exists());
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_neither_packed_nor_unpacked() {
+        let (from, tree) = self::tree();
+        fs::create_dir(from.path().join("src/deps")).expect("made");
+        fs::write(from.path().join("src/deps/lib"), [7; 2048]).expect("written");
+        let bytes = packed(&tree, &["deps"]);
+        let paths = [PathBuf::from("deps")];
+        let refused = pack(&tree, Path::new("src"), &paths, 1024, io::sink()).expect_err("too large");
+        assert_eq!(refused.to_string(), "its files have more than 1 KiB together");
+        pack(&tree, Path::new("src"), &paths, 2048, io::sink()).expect("there is room");
+        let (into, tree) = self::tree();
+        let unpack = |room| {
+            let into = Into { tree: &tree, base: Path::new("src"), paths: &paths, room, owner: None };
+            unpack("key", bytes.as_slice(), &into)
+        };
+        assert!(matches!(unpack(1024), Err(FilesError::Archive { .. })));
+        assert!(!into.path().join("src/deps/lib").exists());
+        unpack(2048).expect("there is room");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub enum FilesError {
     Io {
         /// Where, below the workspace.
         path: PathBuf,
-        /// `read` or `written`.
+        /// `read`, `written` or `removed`.
         attempt: &'static str,
         /// What happened.
         #[source]
@@ -36,13 +36,16 @@ pub enum FilesError {
     #[error("{0}")]
     TooMuch(String),
     /// A cache cannot be unpacked.
-    #[error("the cache {name:?} cannot be unpacked: {why}")]
+    #[error("it cannot be unpacked: {why}")]
     Archive {
         /// Its key.
         name: String,
         /// What is wrong.
         why: String,
     },
+    /// A cache cannot be packed.
+    #[error("it cannot be packed: {0}")]
+    Pack(#[source] io::Error),
     /// The coordinator did not do it.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
@@ -58,6 +61,14 @@ impl FilesError {
     /// Whether the disk is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
+    /// Whether it lies in what was offered, or in how it fits into the workspace: nobody is away, and the lease stands.
+    pub fn is_of_the_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Archive { .. } | Self::Io { .. } | Self::Coordinator(CoordinatorError::Refused(_))
+        )
     }
 
     /// Whether another attempt would find the same.

@@ -1,9 +1,9 @@
 //! What a job takes before it starts and keeps after it ended, through its coordinator.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,8 +15,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::bridge::{self, PIECE};
+use super::bridge::{self, Outlet, PIECE};
 use super::select::{check, missing, select, weigh};
+use super::settle::settle;
 use super::tree::{Owner, Tree};
 use super::{FilesError, archive};
 use crate::keeper::back_off;
@@ -30,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LONG: Duration = Duration::from_secs(30);
 /// Below the workspace: where the files of other jobs are, each job's in a directory of its name.
 const INPUTS: &str = "artifacts";
+/// Below the workspace: where a cache is until all of it is known to fit.
+const UNPACKED: &str = ".cache-unpacked";
+
+/// Writes content from its beginning.
+type Write = dyn Fn(&mut Outlet) -> io::Result<()> + Send + Sync;
 
 /// The files of one attempt.
 #[derive(Clone)]
@@ -46,6 +52,8 @@ pub struct Transfer {
     pub mount: String,
     /// Who is to own what is put there.
     pub owner: Owner,
+    /// How many bytes a cache may have in the workspace.
+    pub room: u64,
 }
 
 /// What is known of a job's cache after it was looked for.
@@ -55,6 +63,17 @@ pub struct Restored {
     pub key: String,
     /// The key of the cache that was there, if one was.
     pub found: Option<String>,
+    /// Why that was not taken, where it was not. Nothing of it is in the workspace then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_taken: Option<String>,
+}
+
+impl Restored {
+    /// What people must know who wonder where the cache is.
+    pub fn note(&self) -> Option<String> {
+        let (found, why) = self.found.as_ref().zip(self.not_taken.as_ref())?;
+        Some(format!("the cache {found:?} was not taken: {why}"))
+    }
 }
 
 impl Transfer {
@@ -78,7 +97,7 @@ impl Transfer {
         .await
     }
 
-    /// Puts the best cache into the workspace, if there is one.
+    /// Puts the best cache into the workspace, if there is one that fits into it.
     pub async fn restore(
         &self,
         cache: &Cache,
@@ -88,13 +107,24 @@ impl Transfer {
         let (this, declared, vars) = (self.clone(), cache.clone(), vars.clone());
         let key = blocking(move || this.key_of(&declared, &vars)).await?;
         let ask = || self.coordinator.cache(&self.lease, &key, &cache.restore_keys);
-        let Some(offered) = until_known(ask).await? else { return Ok(Restored { key, found: None }) };
-        let (tree, owner, name) = (Arc::clone(&self.tree), self.owner, offered.name.clone());
-        self.read(&offered, move |content| {
-            archive::unpack(&name, content, &tree, Path::new(""), &paths, owner)
-        })
-        .await?;
-        Ok(Restored { key, found: Some(offered.name) })
+        let Some(offered) = until_known(ask).await? else {
+            return Ok(Restored { key, found: None, not_taken: None });
+        };
+        let (tree, owner, room, name) = (Arc::clone(&self.tree), self.owner, self.room, offered.name.clone());
+        let taken = self.read(&offered, move |content| {
+            let base = Path::new(UNPACKED);
+            let into = archive::Into { tree: &tree, base, paths: &paths, room, owner };
+            let settled = archive::unpack(&name, content, &into).and_then(|()| settle(&name, &tree, base));
+            let removed = tree.remove(base).map_err(FilesError::io(base, "removed"));
+            settled.and(removed)
+        });
+        let not_taken = match taken.await {
+            Ok(()) => None,
+            // The job can do without, and the next attempt would find the same.
+            Err(error) if error.is_of_the_content() => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        Ok(Restored { key, found: Some(offered.name), not_taken })
     }
 
     /// Keeps a cache under its key.
@@ -102,13 +132,9 @@ impl Transfer {
         let paths = self.cache_paths(cache)?;
         let keeping =
             Keeping { kind: ArtifactKind::Cache, name: key.to_owned(), executable: false, size: None };
-        until_known(|| {
-            let (tree, paths) = (Arc::clone(&self.tree), paths.clone());
-            let content = bridge::written(move |outlet| archive::pack(&tree, Path::new(""), &paths, outlet));
-            self.coordinator.keep(&self.lease, &keeping, content)
-        })
-        .await?;
-        Ok(())
+        let (tree, room) = (Arc::clone(&self.tree), self.room);
+        let pack = move |outlet: &mut Outlet| archive::pack(&tree, Path::new(""), &paths, room, outlet);
+        self.send(&keeping, Arc::new(pack)).await?.map_err(FilesError::Pack)
     }
 
     /// Keeps what a job declares. Returns how many files and bytes that were. Where `all` must be there, a name without
@@ -144,16 +170,38 @@ impl Transfer {
 
     async fn keep_one(&self, path: PathBuf, keeping: Keeping) -> Result<(), FilesError> {
         let size = keeping.size.unwrap_or(u64::MAX);
-        until_known(|| {
-            let (tree, path) = (Arc::clone(&self.tree), path.clone());
+        let (tree, of) = (Arc::clone(&self.tree), path.clone());
+        let copy = move |outlet: &mut Outlet| {
+            let (file, ..) = tree.file(&of)?;
+            io::copy(&mut io::BufReader::with_capacity(PIECE, file.take(size)), outlet).map(|_| ())
+        };
+        self.send(&keeping, Arc::new(copy)).await?.map_err(FilesError::io(path, "read"))
+    }
+
+    /// Sends what is written. Where that fails here, another try would find the same, and it is not made.
+    async fn send(&self, keeping: &Keeping, write: Arc<Write>) -> Result<io::Result<()>, CoordinatorError> {
+        until_known(|| async {
+            let failure = Arc::new(Mutex::new(None));
+            let (write, of_write) = (Arc::clone(&write), Arc::clone(&failure));
             let content = bridge::written(move |outlet| {
-                let (file, ..) = tree.file(&path)?;
-                io::copy(&mut io::BufReader::with_capacity(PIECE, file.take(size)), outlet).map(|_| ())
+                write(outlet).inspect_err(|error| {
+                    // A broken pipe says that nobody reads on, which is not for want of content.
+                    if error.kind() != io::ErrorKind::BrokenPipe {
+                        let copy = io::Error::new(error.kind(), error.to_string());
+                        *of_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+                    }
+                })
             });
-            self.coordinator.keep(&self.lease, &keeping, content)
+            let kept = self.coordinator.keep(&self.lease, keeping, content).await;
+            let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match (kept, failure) {
+                (Err(CoordinatorError::Unavailable(_) | CoordinatorError::Refused(_)), Some(failure)) => {
+                    Ok(Err(failure))
+                }
+                (kept, _) => kept.map(Ok),
+            }
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     /// Reads content on a thread of its own. Where it breaks off, the rest is asked for.
@@ -288,7 +336,7 @@ impl Transfer {
 
 struct Hashing<'a>(&'a mut Sha256);
 
-impl Write for Hashing<'_> {
+impl io::Write for Hashing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())

@@ -156,6 +156,41 @@ impl Tree {
         Ok(at)
     }
 
+    /// Moves something to where nothing is, or in place of what is no directory.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        let ((parent, name), (new_parent, new_name)) = (split(from)?, split(to)?);
+        let (parent, new_parent) = (self.resolve(parent, directory)?, self.resolve(new_parent, directory)?);
+        Ok(rustix::fs::renameat(&parent, name, &new_parent, new_name)?)
+    }
+
+    /// Removes a directory with all that is in it. What is gone is no error.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut directories = vec![path.to_owned()];
+        let mut seen = 0;
+        while let Some(directory) = directories.get(seen).cloned() {
+            seen += 1;
+            let entries = match self.list(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                entries => entries?,
+            };
+            let opened = self.resolve(&directory, OFlags::PATH | OFlags::DIRECTORY)?;
+            for entry in entries {
+                match entry.kind {
+                    FileType::Directory => directories.push(directory.join(entry.name)),
+                    _ => vacate(&opened, &entry.name)?,
+                }
+            }
+        }
+        // What is deeper comes later.
+        for directory in directories.iter().rev() {
+            let (parent, name) = split(directory)?;
+            let parent = self.resolve(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+            rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+        }
+        Ok(())
+    }
+
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let below = ResolveFlags::BENEATH

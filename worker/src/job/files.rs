@@ -41,11 +41,21 @@ impl Attempt {
         let Some(cache) = &job.cache else { return Ok(None) };
         match transfer.restore(cache, &assignment.vars).await {
             Ok(restored) => {
-                self.tell(match &restored.found {
-                    Some(found) => format!("took the cache {found:?}"),
-                    None => format!("there is no cache {:?} yet", restored.key),
-                })
-                .await;
+                if let Some(note) = restored.note() {
+                    // The log has it as well, before what the job prints.
+                    tracing::warn!(
+                        run.id = self.lease.run,
+                        job.name = self.lease.node,
+                        note,
+                        "a cache is not used"
+                    );
+                } else {
+                    self.tell(match &restored.found {
+                        Some(found) => format!("took the cache {found:?}"),
+                        None => format!("there is no cache {:?} yet", restored.key),
+                    })
+                    .await;
+                }
                 Ok(Some(restored))
             }
             // A key that names nothing is no reason not to run.
@@ -138,6 +148,8 @@ impl Attempt {
             Some(rest) => rest.strip_prefix('/').map(PathBuf::from),
             None => None,
         };
+        // Most of what there is for the workspace is for the job's own files; a cache that would leave nothing is none.
+        let disk = job.resources.as_ref().and_then(|resources| resources.disk);
         Ok(Transfer {
             coordinator: Arc::clone(&self.worker.coordinator),
             lease: self.lease.clone(),
@@ -145,6 +157,7 @@ impl Attempt {
             base,
             mount,
             owner: (host.uid == 0).then_some(user),
+            room: disk.map_or(u64::MAX, |disk| disk.as_bytes()),
         })
     }
 

@@ -76,7 +76,8 @@ impl Coordinator for Store {
     ) -> Result<(), CoordinatorError> {
         let mut bytes = Vec::new();
         while let Some(piece) = content.next().await {
-            bytes.extend_from_slice(&piece.map_err(|error| CoordinatorError::Refused(error.to_string()))?);
+            bytes
+                .extend_from_slice(&piece.map_err(|error| CoordinatorError::Unavailable(error.to_string()))?);
             if self.fails() {
                 return Err(away());
             }
@@ -138,6 +139,7 @@ impl Place {
             base: Some(PathBuf::from("src")),
             mount: "/job".to_owned(),
             owner: None,
+            room: u64::MAX,
         };
         Self { directory, store, transfer }
     }
@@ -239,6 +241,41 @@ async fn a_cache_is_kept_under_what_its_key_stands_for_and_found_again() {
     other.write("src/Cargo.lock", b"2");
     let fallen_back = other.transfer.restore(&declared, &vars).await.expect("found");
     assert!(fallen_back.key != first.key && fallen_back.found == Some(first.key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_does_not_fit_is_said_and_leaves_nothing() {
+    let place = Place::new(Arc::default());
+    let declared = cache(json!({"key": "deps", "paths": ["deps"]}));
+    place.write("src/deps/a", b"a");
+    place.write("src/deps/b/lib", &[7; 5000]);
+    place.transfer.save(&declared, "deps").await.expect("saved");
+    let vars = BTreeMap::new();
+    let refused = async |next: &Place| {
+        let restored = next.transfer.restore(&declared, &vars).await.expect("the job goes on");
+        assert_eq!(restored.found.as_deref(), Some("deps"));
+        assert!(
+            !next.directory.path().join("src/deps/a").exists()
+                && !next.directory.path().join(UNPACKED).exists()
+        );
+        let note = restored.note().expect("a reason");
+        note.strip_prefix("the cache \"deps\" was not taken: ").expect("what it is about").to_owned()
+    };
+
+    let mut small = Place::new(place.store.clone());
+    small.transfer.room = 4096;
+    assert_eq!(refused(&small).await, "it cannot be unpacked: its files have more than 4 KiB together");
+    let other = Place::new(place.store.clone());
+    other.write("src/deps/b", b"a file of the code");
+    assert_eq!(refused(&other).await, "it cannot be unpacked: src/deps/b is a file here");
+    assert_eq!(other.read("src/deps/b"), b"a file of the code");
+
+    place.store.kept.lock().expect("it")[0].1.truncate(60);
+    refused(&Place::new(place.store.clone())).await;
+
+    small.write("src/deps/b/lib", &[7; 5000]);
+    let not_kept = small.transfer.save(&declared, "other").await.expect_err("nobody could take it");
+    assert_eq!(not_kept.to_string(), "it cannot be packed: its files have more than 4 KiB together");
 }
 
 #[tokio::test(start_paused = true)]
