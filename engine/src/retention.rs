@@ -20,6 +20,13 @@ pub struct Policy {
     pub bytes_per_project: Option<u64>,
 }
 
+impl Policy {
+    /// Whether artifacts and caches go by it that do not say when they go.
+    pub fn ages_artifacts(&self) -> bool {
+        self.artifacts.is_some() || self.bytes_per_project.is_some()
+    }
+}
+
 /// What is there.
 #[derive(Debug, Clone, Copy)]
 pub struct Inventory<'a> {
@@ -30,7 +37,7 @@ pub struct Inventory<'a> {
     /// When runs ended; absent for those that go on. Logs of a run that is not here are left alone: they may be another
     /// server's.
     pub runs: &'a BTreeMap<String, Option<Millis>>,
-    /// Runs whose artifacts are needed, apart from those that go on: what a run that goes on was triggered by or reads.
+    /// Runs whose artifacts are needed: those that go on, and those that they repeat.
     pub needed: &'a BTreeSet<String>,
 }
 

@@ -2,18 +2,20 @@
 //! began the next one ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use reactorcide_engine::artifacts::ArtifactStore;
 use reactorcide_engine::audit::{AuditLog, Draft, Outcome};
 use reactorcide_engine::logs::LogStore;
 use reactorcide_engine::removals::RemovalStore;
 use reactorcide_engine::retention::Policy;
-use reactorcide_engine::runs::{RunFilter, RunStore};
+use reactorcide_engine::runs::{RunFilter, RunRecord, RunStore};
 use reactorcide_engine::scheduler::{Millis, RunStatus};
 use reactorcide_engine::store::StoreError;
-use reactorcide_state::{SweepError, Swept, sweep};
+use reactorcide_state::{Runs, Sweep, SweepError, Swept};
 use serde_json::json;
 
 use crate::conductor::now;
@@ -57,51 +59,33 @@ impl Retention {
         if !self.removals.begin_sweep(now, lately).await? {
             return Ok(None);
         }
-        let (runs, needed) = self.ends().await?;
-        let (logs, artifacts, removals) = (&*self.logs, &*self.artifacts, &*self.removals);
-        let swept = sweep(logs, artifacts, removals, &self.policy, &runs, &needed, now).await?;
+        let swept = self.sweep().sweep(now).await?;
         self.tell(&swept, now).await?;
         Ok(Some(swept))
     }
 
-    /// When each run ended, and the runs that those which go on repeat: they may need what these made.
-    async fn ends(&self) -> Result<(BTreeMap<String, Option<Millis>>, BTreeSet<String>), StoreError> {
-        let (mut ends, mut needed) = (BTreeMap::new(), BTreeSet::new());
-        let mut repeats: BTreeMap<String, String> = BTreeMap::new();
-        let mut before = None;
+    fn sweep(&self) -> Sweep<'_> {
+        let Self { policy, logs, artifacts, removals, .. } = self;
+        Sweep { logs: &**logs, artifacts: &**artifacts, removals: &**removals, runs: self, policy }
+    }
+
+    /// Runs that match, newest first, until `see` has seen enough.
+    async fn look_through(
+        &self,
+        mut filter: RunFilter,
+        mut see: impl FnMut(RunRecord) -> ControlFlow<()> + Send,
+    ) -> Result<(), StoreError> {
+        filter.limit = PAGE;
         loop {
-            let filter = RunFilter { before: before.take(), ..RunFilter::newest(PAGE) };
             let page = self.runs.runs(&filter).await?;
             let last = page.last().map(|run| (run.started_at, run.id.clone()));
-            let whole = page.len() == PAGE as usize;
-            for run in page {
-                let goes_on = run.status == RunStatus::Running;
-                // A run that ended without a time ended when it began, at the latest to be known.
-                let ended_at = if goes_on { None } else { Some(run.ended_at.unwrap_or(run.started_at)) };
-                if let Some(earlier) = run.retry_of {
-                    if goes_on {
-                        needed.insert(earlier.clone());
-                    }
-                    repeats.insert(run.id.clone(), earlier);
-                }
-                ends.insert(run.id, ended_at);
+            let is_last = page.len() < PAGE as usize;
+            if page.into_iter().try_for_each(&mut see).is_break() || is_last {
+                return Ok(());
             }
-            if !whole {
-                break;
-            }
-            before = last;
+            filter.before = last;
             tokio::time::sleep(BREATH).await;
         }
-        // What is repeated may itself repeat something.
-        let mut open: Vec<String> = needed.iter().cloned().collect();
-        while let Some(run) = open.pop() {
-            if let Some(earlier) = repeats.get(&run)
-                && needed.insert(earlier.clone())
-            {
-                open.push(earlier.clone());
-            }
-        }
-        Ok((ends, needed))
     }
 
     async fn tell(&self, swept: &Swept, now: Millis) -> Result<(), StoreError> {
@@ -130,6 +114,43 @@ impl Retention {
     }
 }
 
+#[async_trait]
+impl Runs for Retention {
+    async fn ends(&self, runs: &BTreeSet<String>) -> Result<BTreeMap<String, Option<Millis>>, StoreError> {
+        let mut ends = BTreeMap::new();
+        let see = |run: RunRecord| {
+            if runs.contains(&run.id) {
+                // A run that ended without a time ended when it began, at the latest to be known.
+                let ended_at = run.ended_at.unwrap_or(run.started_at);
+                ends.insert(run.id, (run.status != RunStatus::Running).then_some(ended_at));
+            }
+            // What has logs are the newest, mostly.
+            if ends.len() == runs.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.look_through(RunFilter::default(), see).await?;
+        Ok(ends)
+    }
+
+    async fn needed(&self) -> Result<BTreeSet<String>, StoreError> {
+        let (mut needed, mut repeated) = (BTreeSet::new(), Vec::new());
+        let running = RunFilter { status: Some(RunStatus::Running), ..RunFilter::default() };
+        let see = |run: RunRecord| {
+            needed.insert(run.id);
+            repeated.extend(run.retry_of);
+            ControlFlow::Continue(())
+        };
+        self.look_through(running, see).await?;
+        // What is repeated may itself repeat something.
+        while let Some(run) = repeated.pop() {
+            if needed.insert(run.clone()) {
+                let known = self.runs.runs(&RunFilter::of(&run)).await?;
+                repeated.extend(known.into_iter().filter_map(|known| known.retry_of));
+            }
+        }
+        Ok(needed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -137,7 +158,7 @@ mod tests {
     use reactorcide_engine::audit::{Filter, MemoryAudit};
     use reactorcide_engine::logs::{LogKey, MemoryLogs};
     use reactorcide_engine::removals::MemoryRemovals;
-    use reactorcide_engine::runs::{Known, MemoryRuns, RunRecord};
+    use reactorcide_engine::runs::{Known, MemoryRuns};
     use reactorcide_engine::scheduler::{Event, NewRun, RunState};
     use serde_json::json;
 
@@ -224,8 +245,9 @@ mod tests {
             removals: Arc::new(MemoryRemovals::default()),
             audit: Arc::new(MemoryAudit::default()),
         };
-        let (ends, needed) = retention.ends().await.expect("runs");
-        assert_eq!(needed, ["first".to_owned(), "second".to_owned()].into());
-        assert_eq!((ends["third"], ends["first"]), (None, Some(5)));
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(retention.needed().await.expect("runs"), names(&["first", "second", "third"]));
+        let ends = retention.ends(&names(&["third", "first", "unknown"])).await.expect("runs");
+        assert_eq!(ends, [("third".to_owned(), None), ("first".to_owned(), Some(5))].into());
     }
 }

@@ -34,7 +34,7 @@ pub use identity::{PostgresIdentities, SqliteIdentities};
 pub use objects::{Artifacts, LogSettings, Logs, OpenError, Storage};
 pub use postgres::{PostgresDatabase, UrlError};
 pub use removals::{PostgresRemovals, SqliteRemovals};
-pub use retention::{SweepError, Swept, sweep};
+pub use retention::{Runs, Sweep, SweepError, Swept};
 pub use runs::{PostgresRuns, SqliteRuns};
 pub use schedules::{PostgresPositions, SqlitePositions};
 pub use signals::Signals;

@@ -3,15 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reactorcide_engine::artifacts::{ArtifactStore, Filter, NewArtifact, conformance};
 use reactorcide_engine::logs::{LogKey, LogStore};
 use reactorcide_engine::removals::{MemoryRemovals, RemovalRecord, RemovalStore};
 use reactorcide_engine::retention::Policy;
-use reactorcide_state::{Location, LogSettings, Logs, Options, State, Storage, sweep};
+use reactorcide_engine::store::StoreError;
+use reactorcide_state::{Location, LogSettings, Logs, Options, Runs, State, Storage, Sweep};
 
 use crate::{postgres, s3};
 
@@ -118,8 +121,11 @@ async fn a_sweep_removes_what_goes_and_tells_it() {
     let day = "1d".parse().unwrap();
     let policy = Policy { logs: Some(day), artifacts: Some(day), ..Policy::default() };
     let removals = MemoryRemovals::default();
+    let runs = FixedRuns { ends: runs, ..FixedRuns::default() };
+    runs.needed.lock().unwrap().insert("goes-on".to_owned());
     let sweep = async |now| {
-        sweep(&logs, &*artifacts, &removals, &policy, &runs, &BTreeSet::new(), now).await.unwrap()
+        let (logs, artifacts, removals, policy) = (&logs, &*artifacts, &removals, &policy);
+        Sweep { logs, artifacts, removals, runs: &runs, policy }.sweep(now).await.unwrap()
     };
     assert!(sweep(3_000).await.removed.is_empty());
     let swept = sweep(90_000_000).await;
@@ -155,9 +161,73 @@ async fn what_a_killed_sweep_had_written_down_goes_with_the_next() {
     };
     // The second was removed before the process died, and only that was not written down.
     removals.intend(&[removal("logs:gone"), removal("artifact:long-gone")]).await.unwrap();
-    let (policy, runs, needed) = (Policy::default(), BTreeMap::new(), BTreeSet::new());
-    let swept = sweep(&logs, &*artifacts, &removals, &policy, &runs, &needed, 5).await.unwrap();
+    let (runs, policy, artifacts) = (FixedRuns::default(), &Policy::default(), &*artifacts);
+    let sweep = Sweep { logs: &logs, artifacts, removals: &removals, runs: &runs, policy };
+    let swept = sweep.sweep(5).await.unwrap();
     assert_eq!((swept.removed.len(), swept.failed.len()), (2, 0));
     assert_eq!(logs.runs().await.unwrap(), ["kept"]);
     assert!(removals.open(9).await.unwrap().is_empty());
+    let asked = runs.asked.load(Relaxed);
+    sweep.sweep(6).await.unwrap();
+    assert_eq!(runs.asked.load(Relaxed), asked, "where nothing goes nobody asks for runs");
+}
+
+#[tokio::test]
+async fn what_a_run_needs_that_is_repeated_meanwhile_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage(directory.path());
+    let artifacts = in_sqlite(directory.path(), &storage).await;
+    for (id, run) in [("1", "ended"), ("2", "repeated")] {
+        let new = NewArtifact { run: run.to_owned(), ..conformance::new(id, "web") };
+        artifacts.put(&new, conformance::content(b"abc", 3)).await.unwrap();
+    }
+    let (logs, removals) = (Logs::new(&storage, LogSettings::of(&storage)), MemoryRemovals::default());
+    let policy = Policy { artifacts: Some("1d".parse().unwrap()), ..Policy::default() };
+    // It is repeated after it was decided what goes, and before that is carried out.
+    let runs = FixedRuns { repeated_after: Some((1, "repeated")), ..FixedRuns::default() };
+    let sweep =
+        Sweep { logs: &logs, artifacts: &*artifacts, removals: &removals, runs: &runs, policy: &policy };
+    let removed = async |now| {
+        let swept = sweep.sweep(now).await.unwrap();
+        swept.removed.into_iter().map(|removal| removal.subject).collect::<Vec<_>>()
+    };
+    assert_eq!(removed(90_000_000).await, ["artifact:1"]);
+    assert_eq!(contents(directory.path()), ["2"]);
+    // What a killed sweep had written down of it stays as well.
+    let open = removals.of_run("ended").await.unwrap().remove(0);
+    let open =
+        RemovalRecord { subject: "artifact:2".into(), run: "repeated".into(), removed_at: None, ..open };
+    removals.intend(&[open]).await.unwrap();
+    assert!(removed(90_000_000).await.is_empty());
+    // Until the run that repeats it has ended.
+    runs.needed.lock().unwrap().clear();
+    assert_eq!(removed(90_000_000).await, ["artifact:2"]);
+}
+
+/// Runs that are as somebody says.
+#[derive(Default)]
+struct FixedRuns {
+    ends: BTreeMap<String, Option<i64>>,
+    needed: Mutex<BTreeSet<String>>,
+    /// After so many questions a run is needed.
+    repeated_after: Option<(usize, &'static str)>,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Runs for FixedRuns {
+    async fn ends(&self, runs: &BTreeSet<String>) -> Result<BTreeMap<String, Option<i64>>, StoreError> {
+        self.asked.fetch_add(1, Relaxed);
+        let known = self.ends.iter().filter(|(run, _)| runs.contains(*run));
+        Ok(known.map(|(run, end)| (run.clone(), *end)).collect())
+    }
+
+    async fn needed(&self) -> Result<BTreeSet<String>, StoreError> {
+        let asked = self.asked.fetch_add(1, Relaxed);
+        let needed = self.needed.lock().unwrap().clone();
+        if let Some((_, run)) = self.repeated_after.filter(|(after, _)| asked + 1 == *after) {
+            self.needed.lock().unwrap().insert(run.to_owned());
+        }
+        Ok(needed)
+    }
 }
