@@ -1,5 +1,7 @@
 //! What workers are told and tell: leases from the queue, with what to run under them, and what came of it.
 
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::conductor::{ConductError, Conductor, Notice, now};
 use crate::files::{Files, FilesError};
 use crate::vault::Deliverer;
+use tokens::TokenMaker;
+pub use tokens::Tokens;
 
 /// How long leases hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,40 +53,13 @@ pub trait Audience: Send + Sync {
     async fn finished(&self, lease: &LeaseId);
 }
 
-/// What tokens leases get, by which whoever has one shows that it was given to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tokens {
-    /// New ones each time.
-    Random,
-    /// New ones that begin with this.
-    Marked(String),
-    /// What the worker has made up for this claim; again, if it heard nothing of it the first time.
-    Given {
-        /// The token.
-        token: String,
-        /// Whether something may have been given already.
-        again: bool,
-    },
-}
-
-impl Tokens {
-    fn next(&self) -> String {
-        let random = || uuid::Uuid::new_v4().simple().to_string();
-        match self {
-            Self::Random => random(),
-            Self::Marked(mark) => mark.clone() + &random(),
-            Self::Given { token, .. } => token.clone(),
-        }
-    }
-}
-
 /// The coordinator of one worker.
 pub struct Desk {
     conductor: Conductor,
     audience: Arc<dyn Audience>,
     claimant: Claimant,
     terms: Terms,
-    tokens: Tokens,
+    tokens: TokenMaker,
     mode: watch::Sender<Mode>,
     /// Where people say whether this worker takes jobs, if they can.
     directed: Option<Arc<dyn WorkerStore>>,
@@ -114,7 +91,7 @@ impl Desk {
             audience,
             claimant,
             terms,
-            tokens: Tokens::Random,
+            tokens: TokenMaker::new(Tokens::Random),
             mode,
             directed: None,
             files,
@@ -125,7 +102,7 @@ impl Desk {
     /// The same whose leases have other tokens.
     #[must_use]
     pub fn with_tokens(self, tokens: Tokens) -> Self {
-        Self { tokens, ..self }
+        Self { tokens: TokenMaker::new(tokens), ..self }
     }
 
     /// The same for a worker that people may drain and disable.
@@ -159,7 +136,7 @@ impl Desk {
     }
 
     /// Takes what is due now.
-    async fn take(&self, max: usize) -> Result<Vec<Lease>, CoordinatorError> {
+    async fn take(&self, max: usize, token: &str) -> Result<Vec<Lease>, CoordinatorError> {
         if let Some(workers) = &self.directed {
             let worker = workers.get(&self.claimant.worker).await.map_err(unavailable)?;
             match worker.map(|worker| worker.status) {
@@ -177,7 +154,7 @@ impl Desk {
             max,
             now,
             expires_at: now.saturating_add(millis(self.terms.lost_after)),
-            token: self.tokens.next(),
+            token: token.to_owned(),
         };
         let claimed = self.conductor.queue.claim(&claim).await.map_err(unavailable)?;
         let observer = &self.conductor.observer;
@@ -186,10 +163,9 @@ impl Desk {
     }
 
     /// What was taken already by whoever asks again, since it was not heard what came of it.
-    async fn taken(&self) -> Result<Vec<Lease>, CoordinatorError> {
-        let Tokens::Given { token, again: true } = &self.tokens else { return Ok(Vec::new()) };
+    async fn taken(&self, token: &str) -> Result<Vec<Lease>, CoordinatorError> {
         let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
-        self.assigned(leases.into_iter().filter(|lease| lease.token == *token)).await
+        self.assigned(leases.into_iter().filter(|lease| lease.token == token)).await
     }
 
     async fn assigned(
@@ -263,6 +239,7 @@ impl Coordinator for Desk {
         let deadline = Instant::now() + wait;
         let queued = self.conductor.queued();
         let mut mode = self.mode.subscribe();
+        let mut turn = self.tokens.turn();
         loop {
             // Registered before looking, so that nothing is missed between the look and the wait.
             let changed = queued.notified();
@@ -272,11 +249,13 @@ impl Coordinator for Desk {
                 return Ok(Work::Closed);
             }
             // The first request may still be under way, and take something that nobody hears of.
-            let mut leases = self.taken().await?;
+            let mut leases = if turn.is_again() { self.taken(turn.token()).await? } else { Vec::new() };
             if leases.is_empty() {
-                leases = self.take(max).await?;
+                leases = self.take(max, turn.asked()).await?;
+                turn.answered();
             }
             if !leases.is_empty() || Instant::now() >= deadline {
+                turn.heard();
                 return Ok(Work::Leases(leases));
             }
             let now = now();
@@ -461,3 +440,6 @@ fn refused(error: ConductError, lease: &LeaseId) -> CoordinatorError {
         error => unavailable(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
