@@ -1,7 +1,8 @@
 //! The loop that carries out what applies owe to the outside, so that nobody has to wait for it.
 //!
-//! It looks when it starts, when somebody says that there is something, and now and then. Any number of servers may do so:
-//! one at a time has the lease, and whoever is killed leaves the rest to the next.
+//! It looks when it starts, when somebody says that there is something, and when anybody has applied something, which may owe
+//! something and be killed over it. Any number of servers may do so: one at a time has the lease, and whoever is killed
+//! leaves the rest to the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::conductor::now;
 use crate::holder;
 use crate::reconcile::{Progress, Reconcile, ReconcileError, Reconciled};
 
-/// How often to look where nothing is known to be owed: another process may have died over it.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often to look where nothing is known to be owed, should nobody have heard of an apply.
+const LOOK: Duration = Duration::from_secs(600);
 /// When to try again what failed; twice as long after each further time.
 const AGAIN: Duration = Duration::from_secs(15);
 /// The longest that it takes until then.
@@ -45,10 +46,16 @@ impl Errands {
     }
 
     /// Carries out what is owed until the server ends. What is under way then is left as it is: whoever comes next looks
-    /// whether it happened.
-    pub async fn run(self, store: Arc<dyn Store>, mut closing: watch::Receiver<bool>) {
+    /// whether it happened. `serials` tells of applies.
+    pub async fn run(
+        self,
+        store: Arc<dyn Store>,
+        mut serials: watch::Receiver<u64>,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let mut failures = 0_u32;
         loop {
+            serials.mark_unchanged();
             let wait = tokio::select! {
                 () = crate::api::until_closing(&mut closing) => return,
                 ended = self.once(&*store) => match ended {
@@ -70,6 +77,7 @@ impl Errands {
             tokio::select! {
                 () = crate::api::until_closing(&mut closing) => return,
                 () = self.wake.notified() => {}
+                Ok(()) = serials.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -12,7 +12,7 @@ use reactorcide_engine::store::{Lineage, StoreError};
 use reactorcide_providers::otlp::Exporter;
 use reactorcide_state::{LogSettings, Logs, Signals, State, Storage};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{self, Api, Archive};
@@ -30,6 +30,8 @@ use crate::vault::{Deliverer, Vault};
 const ENDING: Duration = Duration::from_secs(10);
 /// How often servers look for what others did, should a notification be lost.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often the server of a file looks whether something was applied, should the kernel not have told.
+const LOOK_AT_FILE: Duration = Duration::from_secs(600);
 
 /// A server that is ready to answer.
 pub struct Server {
@@ -72,24 +74,30 @@ impl Server {
         let logs: Arc<dyn LogStore> = Arc::new(Logs::new(storage, LogSettings::of(storage)));
         let files = Files::new(state.artifacts(storage), applied.clone());
         let (closing, closed) = watch::channel(false);
-        let woken = conductor.clone();
-        let signals = Signals::listen(&state, move || woken.wake()).await?;
-        let (audit, positions) = (state.audit(), state.positions());
         let others = matches!(state, State::Postgres(_));
+        let (woken, written) = (conductor.clone(), Arc::new(Notify::new()));
+        let wrote = Arc::clone(&written);
+        // Other servers may have decided anything; of a file there is one server, and others only apply to it.
+        let wake = move || if others { woken.wake() } else { wrote.notify_one() };
+        let signals = Signals::listen(&state, wake).await?;
+        let (audit, positions) = (state.audit(), state.positions());
         let schedules = Schedules {
             conductor: conductor.clone(),
             applied: Arc::clone(&applied),
             positions: Arc::clone(&positions),
             audit: Arc::clone(&audit),
         };
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(reaper::reap(conductor.clone())),
-            tokio::spawn(errands.clone().run(store, closed.clone())),
+            tokio::spawn(errands.clone().run(store, applied.serials(), closed.clone())),
             tokio::spawn(pass_on(conductor.clone(), signals, others)),
-            tokio::spawn(schedules::keep(schedules, !others)),
+            tokio::spawn(schedules::keep(schedules)),
         ];
         let vault = Vault::new(state.vault(), Vec::new());
         let secrets = Deliverer::new(vault, Arc::clone(&applied), Arc::clone(&audit));
+        if !others {
+            tasks.push(tokio::spawn(hear(Arc::clone(&applied), written)));
+        }
         let api = Api {
             conductor,
             applied,
@@ -229,6 +237,19 @@ pub fn new_token() -> Result<TokenText, ServeError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| ServeError::Random(error.to_string()))?;
     Ok(TokenText::new(uuid::Uuid::now_v7(), secret))
+}
+
+/// Reads what is applied whenever something was written to the file. Whoever waits for applies is told by that.
+async fn hear(applied: Arc<Applied>, written: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            () = written.notified() => {}
+            () = tokio::time::sleep(LOOK_AT_FILE) => {}
+        }
+        if let Err(error) = applied.current().await {
+            tracing::warn!(%error, "it could not be looked whether something was applied");
+        }
+    }
 }
 
 /// Tells other servers that something was decided here, and looks now and then for what they may have decided.

@@ -54,6 +54,11 @@ pub struct Database {
 }
 
 impl Database {
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens a state file that exists. `None` where there is none, or nothing was ever written to it.
     pub async fn open(path: &Path, options: Options) -> Result<Option<Self>, StoreError> {
         match std::fs::metadata(path) {

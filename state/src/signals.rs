@@ -1,5 +1,7 @@
-//! How servers on one database wake each other: a notification that says nothing but "look". Whoever misses one looks all
-//! the same a little later.
+//! How processes on one database wake each other: a notification that says nothing but "look". PostgreSQL has them; of a
+//! SQLite file the kernel tells. Whoever misses one looks all the same, now and then.
+
+mod file;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +12,37 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::state::State;
+use file::Written;
 
 /// Notifications that come closer together than this become one: a notification takes a lock over all commits.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// How long to wait before listening again where the connection broke.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Wakes the other servers, and is woken by them. One server alone has nobody to wake.
+/// Wakes the other servers, and is woken by them.
 pub struct Signals {
     changed: Arc<Notify>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Signals {
-    /// Begins to listen; `wake` is called when another server has changed something.
+    /// Begins to listen; `wake` is called when another server has changed something. On SQLite it is when anybody has, at
+    /// most once a second.
     pub async fn listen(state: &State, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, StoreError> {
         let changed = Arc::new(Notify::new());
-        let State::Postgres(database) = state else { return Ok(Self { changed, tasks: Vec::new() }) };
+        let database = match state {
+            State::Postgres(database) => database,
+            State::Sqlite(database) => {
+                let tasks = match Written::to(database.path()) {
+                    Ok(written) => vec![tokio::spawn(written.tell(wake))],
+                    Err(error) => {
+                        tracing::warn!(%error, "what other processes write to the state cannot be heard");
+                        Vec::new()
+                    }
+                };
+                return Ok(Self { changed, tasks });
+            }
+        };
         let channel = database.channel();
         let listener = listener(&database.pool, &channel).await;
         let listener = listener.map_err(|error| database.attempt("listened to").failed(error))?;
@@ -84,5 +100,44 @@ async fn tell(pool: PgPool, channel: String, me: String, changed: Arc<Notify>) {
             tracing::debug!(%error, "other servers could not be woken; they look by themselves");
         }
         tokio::time::sleep(DEBOUNCE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Location, Options};
+
+    #[tokio::test]
+    async fn what_another_writes_to_a_file_is_heard_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let location = Location::Sqlite(directory.path().join("state.db"));
+        let ours = State::create(&location, Options::default()).await.expect("a state");
+        let other = State::create(&location, Options::default()).await.expect("the same");
+        let heard = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&heard);
+        let wake = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
+        let _signals = Signals::listen(&ours, wake).await.expect("it can be heard");
+        // Who only reads, and who writes to something else beside it, says nothing.
+        other.removals().open(1).await.expect("an answer");
+        std::fs::write(directory.path().join("other"), "x").expect("written");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(heard.load(Ordering::Relaxed), 0);
+        for round in 1..=2 {
+            for now in 0..20 {
+                other.removals().begin_sweep(round * 1000 + now, i64::MAX).await.expect("written");
+            }
+            let began = Instant::now();
+            while heard.load(Ordering::Relaxed) < u32::try_from(round).expect("small") {
+                assert!(began.elapsed() < Duration::from_secs(20), "nothing was heard");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        assert!(heard.load(Ordering::Relaxed) <= 4, "what comes together is told once");
     }
 }

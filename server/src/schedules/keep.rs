@@ -10,9 +10,8 @@ use crate::conductor::now;
 /// How long at most between two looks at the clock. It may be set, and machines sleep, which no timer notices.
 const CLOCK: Duration = Duration::from_secs(60);
 
-/// Starts runs by the clock, for as long as it is run. `alone`: nobody tells when another process has applied something,
-/// so that is looked for once a minute.
-pub(crate) async fn keep(schedules: Schedules, alone: bool) {
+/// Starts runs by the clock, for as long as it is run. Where nothing is due ever, nobody looks until something is applied.
+pub(crate) async fn keep(schedules: Schedules) {
     let mut notices = schedules.conductor.notices();
     let mut serials = schedules.applied.serials();
     loop {
@@ -24,13 +23,9 @@ pub(crate) async fn keep(schedules: Schedules, alone: bool) {
         loop {
             let wait =
                 next.map(|next| Duration::from_millis(u64::try_from(next - now()).unwrap_or_default()));
-            let wait = match wait {
-                Some(wait) => Some(wait.min(CLOCK)),
-                None => alone.then_some(CLOCK),
-            };
             let timer = async {
                 match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
+                    Some(wait) => tokio::time::sleep(wait.min(CLOCK)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -46,7 +41,7 @@ pub(crate) async fn keep(schedules: Schedules, alone: bool) {
                     Err(RecvError::Closed) => return,
                 },
                 // At a time that was not due yet only the clock was looked at.
-                () = timer => if alone || next.is_some_and(|next| next <= now()) { break },
+                () = timer => if next.is_some_and(|next| next <= now()) { break },
             }
         }
     }
