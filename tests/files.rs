@@ -147,3 +147,45 @@ fn what_is_declared_lives_as_long_as_it_says() {
     assert_eq!(at(&short["expires_at"]) - at(&short["created_at"]), 7_200_000);
     assert!(usual["expires_at"].is_null(), "{usual}");
 }
+
+#[test]
+fn a_cache_that_does_not_fit_is_told_of_and_can_be_deleted() {
+    let project = Project::with_files(&[(
+        ".reactorcide/ci.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
+             apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n\
+             \x20 triggers: [{{event: manual}}]\n\
+             \x20 jobs:\n    deps:\n      image: '{BUSYBOX}'\n\
+             \x20     command: 'if test -f deps; then cat deps; else mkdir -p deps; echo new > deps/file; fi; echo done'\n\
+             \x20     cache: {{key: deps, paths: [deps]}}\n"
+        ),
+    )]);
+    let run = || {
+        let ended = project.run(&[]);
+        succeeded(&ended);
+        ended.stdout + &ended.stderr
+    };
+    assert!(run().contains("deps | done"));
+    // From now on the code has a file where the cache has a directory.
+    project.write("deps", "a file of the code");
+    for _ in 0..2 {
+        let shown = run();
+        assert!(
+            shown
+                .contains("the cache \"deps\" was not taken: it cannot be unpacked: src/deps is a file here"),
+            "{shown}"
+        );
+        assert!(shown.contains("deps | a file of the code"), "{shown}");
+        assert_eq!(shown.matches("was not taken").count(), 1, "{shown}");
+    }
+    let listed = project.execute(&["caches", "list", "--json"]);
+    let row: serde_json::Value = serde_json::from_str(listed.stdout.trim()).expect("one cache");
+    assert_eq!((row["key"].as_str(), row["trusted"].as_bool()), (Some("deps"), Some(true)));
+    let id = row["id"].as_str().expect("an id");
+    let deleted = project.execute(&["caches", "delete", &id[id.len() - 8..]]);
+    assert_eq!((deleted.code, deleted.stderr.starts_with("deleted deps (")), (Some(0), true), "{deleted:?}");
+    assert_eq!(project.execute(&["caches", "list"]).stdout, "");
+    assert_eq!(project.execute(&["caches", "delete", id]).code, Some(1));
+    assert!(!run().contains("was not taken"));
+}

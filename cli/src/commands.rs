@@ -4,6 +4,7 @@ mod accounts;
 mod apply;
 mod artifacts;
 mod audit;
+mod caches;
 mod drift;
 mod editor;
 mod explain;
@@ -73,6 +74,8 @@ pub enum Command {
     Jobs(jobs::JobsArgs),
     /// List and fetch the files that jobs have kept
     Artifacts(artifacts::ArtifactsArgs),
+    /// List and delete what jobs have kept for later runs
+    Caches(caches::CachesArgs),
     /// Show what waits, and why
     Queue(queue::QueueArgs),
     /// Show what the server starts by the clock, and when
@@ -140,6 +143,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Logout => login::logout(),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
         Command::Artifacts(arguments) => artifacts::artifacts(&arguments, settings),
+        Command::Caches(arguments) => caches::caches(&arguments, settings),
         Command::Jobs(arguments) => jobs::jobs(&arguments, settings),
         Command::Queue(arguments) => queue::queue(&arguments, settings),
         Command::Schedules(arguments) => schedules::schedules(&arguments, settings),

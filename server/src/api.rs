@@ -4,6 +4,7 @@ mod accounts;
 mod ad_hoc;
 mod artifacts;
 mod audit;
+mod caches;
 mod config;
 mod context;
 mod events;
@@ -57,6 +58,7 @@ use context::{Denial, Denials, RequestId};
 pub use ad_hoc::{StartJob, StartedJob};
 pub use artifacts::ArtifactRow;
 pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
+pub use caches::CacheRow;
 pub use config::{
     Applied as AppliedChange, AppliedObject, AppliedResource, AppliedRevision, AppliedState, Apply,
     ChangeDetail, ChangeRow, CompactionRow, Effect, EffectStatus, MakePlan, ObservationRow, OwedTask,
@@ -131,6 +133,7 @@ pub fn routes() -> Vec<Route> {
         runs::routes(),
         jobs::routes(),
         artifacts::routes(),
+        caches::routes(),
         queue::routes(),
         schedules::routes(),
         secrets::routes(),

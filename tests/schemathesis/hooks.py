@@ -72,6 +72,34 @@ def worker():
     return NAMES["worker"]
 
 
+def as_worker(path, data, kind):
+    """Asks what only workers may; what is refused is none of our business here."""
+    request = urllib.request.Request(BASE + path, data=data, method="POST")
+    request.add_header("Authorization", f"Bearer {WORKER_TOKEN}")
+    request.add_header("Content-Type", kind)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+    except urllib.error.HTTPError as refused:
+        refused.read()
+        return None
+
+
+def cache():
+    """A cache, as jobs leave them: kept under a lease."""
+    worker()
+    ask("POST", "/api/v1/runs", {"pipeline": "web/ci"})
+    body = json.dumps({"max": 1, "wait_ms": 0}).encode()
+    work = as_worker("/worker/v1/claim", body, "application/json")
+    for lease in (work or {}).get("leases", []):
+        key = f"made-{random.getrandbits(48):x}"
+        query = urllib.parse.urlencode({**lease["id"], "kind": "cache", "name": key})
+        as_worker("/worker/v1/keep?" + query, b"content", "application/octet-stream")
+    page = ask("GET", "/api/v1/caches?limit=1")
+    return page["items"][0]["id"] if page and page["items"] else "none"
+
+
 WORKER_TOKEN = ""
 
 
@@ -122,6 +150,7 @@ def before_call(context, case, kwargs):
         "worker": worker,
         "run": lambda: run(operation),
         "job": lambda: "build",
+        "cache": cache,
         "change": change,
         "address": lambda: "Pipeline/web/ci",
         "project": lambda: "web",

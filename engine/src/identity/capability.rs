@@ -75,8 +75,8 @@ capabilities! {
     RunsStart = "runs.start", Held::InProject(Role::Write), "Start runs, and run failed jobs again.";
     RunsCancel = "runs.cancel", Held::InProject(Role::Write), "Cancel runs, cancel and kill jobs.";
     LogsRead = "logs.read", Held::InProject(Role::Read), "Read and follow logs.";
-    ArtifactsRead = "artifacts.read", Held::InProject(Role::Read), "Fetch artifacts.";
-    ArtifactsWrite = "artifacts.write", Held::InProject(Role::Write), "Add and remove artifacts.";
+    ArtifactsRead = "artifacts.read", Held::InProject(Role::Read), "Fetch artifacts, and see caches.";
+    ArtifactsWrite = "artifacts.write", Held::InProject(Role::Write), "Add and remove artifacts, and remove caches.";
     EventsSend = "events.send", Held::InProject(Role::Write), "Send events that may start runs.";
     QueueRead = "queue.read", Held::InProject(Role::Read), "See what waits, where, and why.";
     ConfigRead = "config.read", Held::InProject(Role::Read), "See the applied configuration and its history.";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
-use reactorcide_engine::artifacts::{self, Namespace, NewArtifact};
+use reactorcide_engine::artifacts::{self, ArtifactKind, Namespace, NewArtifact};
 use reactorcide_engine::identity::{Account, Capability, Scope, UserId};
 use reactorcide_engine::queue::{Claim, Claimant};
 use reactorcide_engine::workers::{Worker, WorkerStatus};
@@ -145,8 +145,11 @@ async fn fixture() -> Fixture {
         let namespace =
             Namespace { project: project.to_owned(), reference: "HEAD".to_owned(), ..made.namespace.clone() };
         let made = NewArtifact { namespace, run: run.clone(), node: "build".to_owned(), ..made };
-        let content = artifacts::conformance::content(b"content", 3);
-        world.api.files.store().put(&made, content).await.expect("it is kept");
+        let content = || artifacts::conformance::content(b"content", 3);
+        world.api.files.store().put(&made, content()).await.expect("it is kept");
+        let id = format!("cache-of-{project}");
+        let cache = NewArtifact { id, kind: ArtifactKind::Cache, name: "deps".to_owned(), ..made };
+        world.api.files.store().put(&cache, content()).await.expect("it is kept");
     }
     let askers = askers(&world, &run, &docs, &ended).await;
     Fixture { world, run, ended, change, askers }
@@ -251,6 +254,8 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "listArtifacts" => plain(&format!("/api/v1/runs/{run}/artifacts"), web),
         "listJobArtifacts" => plain(&format!("/api/v1/runs/{run}/jobs/build/artifacts"), web),
         "getArtifact" | "removeArtifact" => plain(&format!("/api/v1/runs/{run}/artifacts/of-{run}"), web),
+        "listCaches" => plain("/api/v1/caches?project=web", web),
+        "removeCache" => plain("/api/v1/caches/cache-of-web", web),
         "cancelJob" => plain(&format!("/api/v1/runs/{run}/jobs/build/cancel"), web),
         "listQueue" => plain("/api/v1/queue?project=web", web),
         "listSchedules" => plain("/api/v1/schedules?project=web", web),
