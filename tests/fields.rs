@@ -174,7 +174,7 @@ fn the_guide_lists_what_is_not_in_effect() {
             names.insert(name.strip_suffix("Spec").unwrap_or(name));
         }
     }
-    assert!(names.len() > 5, "{names:?}");
+    assert!(fields.len() > 150, "the schema was read: {}", fields.len());
     names.retain(|name| !section.contains(&format!("`{name}`")));
     assert_eq!(names, BTreeSet::new(), "add them to the last section of docs/configuration.md");
 }

@@ -70,7 +70,8 @@ pub struct Source {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"main")]
     pub reference: Option<String>,
-    /// The branch that counts as the project's main line. Not in effect yet: waits for the server.
+    /// The branch that counts as the project's main line: what jobs of it keep, jobs of every branch may take. Of a
+    /// source that is no project's: what is checked out where nothing else is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = &"main")]
     pub default_branch: Option<String>,

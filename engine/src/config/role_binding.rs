@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Gives a role on a project, or on the workspace, to people, teams and service accounts. Not in effect yet: waits
-/// for the server.
+/// Gives a role on a project, or on the workspace, to people, teams and service accounts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleBindingSpec {

@@ -4,6 +4,7 @@ use reactorcide_engine::identity::{Capability, Scope};
 use serde_json::{Value, json};
 
 use super::world::{CONFIGURATION, World};
+use crate::files::Projects;
 
 fn files(text: &str) -> Value {
     json!({"files": {"all.yaml": text}})
@@ -207,7 +208,11 @@ async fn what_an_apply_owes_is_told_until_it_is_done() {
     let owed = world.get("/api/v1/effects", &admin).await.ok(200);
     assert_eq!(owed["items"], done["effects"]);
     let (close, closing) = tokio::sync::watch::channel(false);
-    let running = tokio::spawn(world.api.errands.clone().run(world.api.applied.store().clone(), closing));
+    let running = tokio::spawn(world.api.errands.clone().run(
+        world.api.applied.store().clone(),
+        world.api.applied.serials(),
+        closing,
+    ));
     let mut looked = 0;
     let row = loop {
         let rows = world.get("/api/v1/effects?serial=2", &admin).await.ok(200)["items"].clone();
@@ -251,4 +256,18 @@ async fn a_project_takes_nothing_from_the_workspace_by_a_plan_of_its_own_making(
     let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
     let body = json!({"plan": plan, "accept": codes});
     world.post("/api/v1/applies", &admin, &body).await.problem(403);
+}
+
+#[tokio::test]
+async fn the_main_branch_of_a_project_is_what_was_applied_last() {
+    let world = World::new().await;
+    let main = async || world.api.applied.default_branch("web").await;
+    assert_eq!(main().await, None);
+    for branch in ["main", "trunk"] {
+        let source = format!("source: {{git: 'https://example.com/web.git', default_branch: {branch}}}");
+        let config = "config: {path: .reactorcide}";
+        world.apply(&CONFIGURATION.replace(config, &format!("{config}, {source}"))).await;
+        assert_eq!(main().await.as_deref(), Some(branch));
+    }
+    assert_eq!(world.api.applied.default_branch("unknown").await, None);
 }
