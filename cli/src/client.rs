@@ -1,20 +1,20 @@
 //! A server's API, for commands: where it is, who we are there, and what it says when it will not.
 
-use std::fs;
-use std::io::{IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod follow;
+mod login;
+
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_server::api::{Page, Problem};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::{Place, Settings};
+pub use login::{Login, read_token};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -30,15 +30,6 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     token: Sensitive,
-}
-
-/// What `login` remembers.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Login {
-    /// The server.
-    pub url: String,
-    /// Our token there.
-    token: String,
 }
 
 impl Client {
@@ -120,6 +111,23 @@ impl Client {
     /// Makes or does something.
     pub async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
         let response = self.send(self.request(Method::POST, path).json(body).timeout(PATIENCE)).await?;
+        self.read(response).await
+    }
+
+    /// Makes or does something, once for a key however often it is asked for.
+    pub async fn post_once<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        key: Option<&str>,
+    ) -> Result<T, Failure> {
+        let mut request = self.request(Method::POST, path).json(body).timeout(PATIENCE);
+        if let Some(key) = key {
+            let key = HeaderValue::from_str(key)
+                .map_err(|_| Failure::new("an idempotency key is printable ASCII").exit(Exit::Usage))?;
+            request = request.header("idempotency-key", key);
+        }
+        let response = self.send(request).await?;
         self.read(response).await
     }
 
@@ -216,56 +224,6 @@ impl Client {
         self.send(request).await
     }
 
-    /// Follows what goes on: calls with the name, the id and the data lines of each event, until the server ends it. Goes on
-    /// where it was when the connection breaks.
-    pub async fn follow(
-        &self,
-        path: &str,
-        query: &[(&str, String)],
-        mut event: impl FnMut(&str, &[&str]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut last: Option<String> = None;
-        let mut failures = 0;
-        loop {
-            let mut request =
-                self.request(Method::GET, path).query(query).header("accept", "text/event-stream");
-            if let Some(last) = &last {
-                request = request.header("last-event-id", last);
-            }
-            let response = match request.send().await {
-                Ok(response) => self.checked(response).await?,
-                Err(_) if last.is_some() && failures < 30 => {
-                    failures += 1;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-                Err(error) => return Err(self.unreachable(&error)),
-            };
-            failures = 0;
-            let mut stream = response.bytes_stream();
-            let mut buffer: Vec<u8> = Vec::new();
-            let broken = loop {
-                match stream.next().await {
-                    None => break false,
-                    Some(Err(_)) => break true,
-                    Some(Ok(bytes)) => {
-                        buffer.extend_from_slice(&bytes);
-                        while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
-                            let block: Vec<u8> = buffer.drain(..end + 2).collect();
-                            if let Some(id) = told(&block, &mut event)? {
-                                last = Some(id);
-                            }
-                        }
-                    }
-                }
-            };
-            if !broken {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         self.checked(response).await
@@ -316,111 +274,6 @@ impl Client {
         Failure::new(format!("{} cannot be reached: {cause}", self.url))
             .hint("see whether the server runs, and whether its URL is right")
     }
-}
-
-/// Reads one event. Returns its id.
-fn told(
-    block: &[u8],
-    event: &mut impl FnMut(&str, &[&str]) -> Result<(), Failure>,
-) -> Result<Option<String>, Failure> {
-    let text = String::from_utf8_lossy(block);
-    let (mut id, mut name, mut data) = (None, "message", Vec::new());
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("data:") {
-            data.push(rest.strip_prefix(' ').unwrap_or(rest));
-        } else if let Some(rest) = line.strip_prefix("id:") {
-            id = Some(rest.trim().to_owned());
-        } else if let Some(rest) = line.strip_prefix("event:") {
-            name = rest.trim();
-        }
-    }
-    if !data.is_empty() {
-        event(name, &data)?;
-    }
-    Ok(id)
-}
-
-impl Login {
-    fn path() -> Option<PathBuf> {
-        let not_empty =
-            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let config = not_empty("XDG_CONFIG_HOME").or_else(|| Some(not_empty("HOME")?.join(".config")))?;
-        Some(config.join("reactorcide/login.json"))
-    }
-
-    /// What was remembered.
-    pub fn read() -> Result<Option<Self>, Failure> {
-        let Some(path) = Self::path() else { return Ok(None) };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::new(format!("{} cannot be read: {error}", path.display()))),
-        };
-        serde_json::from_str(&text).map(Some).map_err(|_| {
-            Failure::new(format!("{} holds no login", path.display()))
-                .hint("`reactorcide logout`, and log in again")
-        })
-    }
-
-    /// Remembers, for us alone.
-    pub fn write(url: &str, token: &str) -> Result<(), Failure> {
-        let path =
-            Self::path().ok_or_else(|| Failure::new("there is no home directory to remember a login in"))?;
-        let failed =
-            |error: std::io::Error| Failure::new(format!("{} cannot be written: {error}", path.display()));
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let login = Self { url: url.to_owned(), token: token.to_owned() };
-        let text = serde_json::to_string_pretty(&login).unwrap_or_default();
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            failed(error)
-        })
-    }
-
-    /// Forgets. Whether there was something.
-    pub fn forget() -> Result<bool, Failure> {
-        let Some(path) = Self::path() else { return Ok(false) };
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Failure::new(format!("{} cannot be removed: {error}", path.display()))),
-        }
-    }
-}
-
-/// A token from a file, or from an environment variable; never from an argument, which others could see.
-pub fn read_token(file: Option<&Path>, variable: &str) -> Result<Option<String>, Failure> {
-    let text = match file {
-        Some(path) if path == Path::new("-") => {
-            let mut stdin = std::io::stdin();
-            if stdin.is_terminal() {
-                crate::report::note("the token:");
-            }
-            let mut text = String::new();
-            let read = if stdin.is_terminal() {
-                stdin.read_line(&mut text)
-            } else {
-                stdin.read_to_string(&mut text)
-            };
-            read.map_err(|error| Failure::new(format!("no token can be read: {error}")))?;
-            Some(text)
-        }
-        Some(path) => Some(fs::read_to_string(path).map_err(|error| {
-            Failure::new(format!("the token cannot be read from {}: {error}", path.display()))
-        })?),
-        None => std::env::var(variable).ok(),
-    };
-    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// Runs what waits for networks, on every processor, and waits for nothing in the end.

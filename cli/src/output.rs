@@ -4,12 +4,14 @@ mod human;
 mod json;
 mod lines;
 mod text;
+mod used;
 
 use reactorcide_server::{Happening, RunEnd};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, MissedTickBehavior};
 
 pub use text::{duration, push_line, safe};
+pub use used::used;
 
 use human::Human;
 

@@ -1,11 +1,13 @@
 //! One run in this process, with a worker beside it: the same queue and the same loops as many machines have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::coordinator::{CoordinatorError, LeaseId};
 use reactorcide_engine::protocol::frame::Frame;
+use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::runs::{Known, Queue, RunFilter, RunRecord, RunStore};
 use reactorcide_engine::scheduler::{
@@ -41,6 +43,8 @@ pub struct RunEnd {
     pub status: RunStatus,
     /// What came of each job.
     pub rows: Vec<Row>,
+    /// What the last attempt of each job used, by the job's name, where that is known.
+    pub used: BTreeMap<String, Usage>,
 }
 
 /// Why a run could not go on. What ran was stopped.
@@ -127,8 +131,12 @@ where
     stopping.abort();
     reaping.abort();
     outcome?;
-    let end = |known: &Known| RunEnd { status: known.state.status(), rows: known.state.rows() };
-    Ok(conductor.look(&id, false, end).await?)
+    let (status, rows) =
+        conductor.look(&id, false, |known: &Known| (known.state.status(), known.state.rows())).await?;
+    // In the order of attempts, so that the last one stays. Without it the run ended all the same.
+    let used = runs.used(&id, None).await.unwrap_or_default();
+    let used = used.into_iter().map(|used| (used.node, used.usage)).collect();
+    Ok(RunEnd { status, rows, used })
 }
 
 /// Shows a run until it has ended.

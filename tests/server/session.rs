@@ -51,6 +51,13 @@ fn session(place: Place) {
     assert_eq!(watched.code, Some(130), "{watched:?}");
     assert!(watched.stdout.contains("the run"), "{watched:?}");
 
+    // Whoever does not know whether it was heard asks again, and has one run.
+    let once = ["runs", "start", "p/ci", "--job", "gpu", "--idempotency-key", "deploy-7"];
+    let keyed = site.say(&server, &once);
+    assert_eq!(site.say(&server, &once), keyed);
+    site.say(&server, &["runs", "cancel", keyed.trim()]);
+    site.until(&server, keyed.trim(), "cancelled");
+
     // What is asked wrongly is answered with what is right.
     for (arguments, words) in [
         (&["runs", "start", "p/c"][..], "did you mean p/ci?"),

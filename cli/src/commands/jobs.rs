@@ -11,10 +11,10 @@ use reactorcide_server::api::{JobDetail, RunDetail, StopJob};
 use serde_json::Value;
 
 use self::printer::Printer;
-use super::runs::{escape, job_line, resolve, used};
+use super::runs::{escape, job_line, resolve};
 use crate::client::{self, Client};
 use crate::exit::{Exit, Failure};
-use crate::output::safe;
+use crate::output::{safe, used};
 use crate::settings::Settings;
 use crate::time;
 

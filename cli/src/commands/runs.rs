@@ -2,7 +2,7 @@
 
 mod remote;
 
-pub use remote::{escape, job_line, resolve, used};
+pub use remote::{escape, job_line, resolve};
 
 use std::io::Write;
 

@@ -14,6 +14,7 @@ use reactorcide_server::{Happening, RunEnd};
 
 use super::lines::{Lines, Source};
 use super::text::{duration, push_line, safe};
+use super::used::used;
 
 /// So many bytes are written at once.
 const BATCH: usize = 64 << 10;
@@ -21,6 +22,8 @@ const BATCH: usize = 64 << 10;
 const WIDEST: usize = 24;
 /// On a terminal narrower than this, prefixes are not padded at all.
 const NARROW: usize = 60;
+/// On a terminal at least so wide, the table at the end says what jobs used.
+const WIDE: u16 = 120;
 const COLOURS: [AnsiColor; 6] = [
     AnsiColor::Cyan,
     AnsiColor::Yellow,
@@ -231,12 +234,17 @@ impl Human {
         self.write_out();
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(width) = terminal_width() {
+        let width = terminal_width();
+        if let Some(width) = width {
             table.set_width(width);
         }
-        table.set_header(["job", "status", "duration", "reason"]);
+        // Where there is room: why a job failed is worth more.
+        let with_used = !end.used.is_empty() && width.is_some_and(|width| width >= WIDE);
+        let header = ["job", "status", "duration", "reason"];
+        table.set_header(header.into_iter().chain(with_used.then_some("used")));
         for row in &end.rows {
-            table.add_row(cells(row));
+            let used = with_used.then(|| end.used.get(&row.name).map(used).unwrap_or_default());
+            table.add_row(cells(row).into_iter().chain(used));
         }
         let mut out = crate::stdout::stdout();
         let _ = writeln!(out);

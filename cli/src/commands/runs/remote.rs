@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_server::api::{
     CancelRun, JobRow, Page, QueueEntry, RetryRun, Run, RunDetail, StartRun, TransitionRow,
 };
@@ -12,7 +11,7 @@ use serde_json::Value;
 use crate::client::{self, Client};
 use crate::commands::jobs::print;
 use crate::exit::{Exit, Failure};
-use crate::output::{duration, safe};
+use crate::output::{duration, safe, used};
 use crate::settings::Settings;
 use crate::{report, time};
 
@@ -87,6 +86,9 @@ pub struct StartArgs {
     /// With --job: also everything that it waits for
     #[arg(long, requires = "jobs")]
     follow_needs: bool,
+    /// Makes it one run however often it is asked for: with a key that was used before, that run is told
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// Wait for its end, and tell what is decided
     #[arg(long)]
     watch: bool,
@@ -179,7 +181,7 @@ async fn start(client: &Client, arguments: &StartArgs) -> Result<Exit, Failure> 
         jobs: arguments.jobs.clone(),
         follow_needs: arguments.follow_needs,
     };
-    let run: Run = client.post("/runs", &body).await?;
+    let run: Run = client.post_once("/runs", &body, arguments.idempotency_key.as_deref()).await?;
     begun(client, &run, arguments.watch, arguments.json).await
 }
 
@@ -225,35 +227,6 @@ pub fn job_line(job: &JobRow) -> String {
     };
     let used = job.usage.as_ref().map(|usage| format!("  [{}]", used(usage))).unwrap_or_default();
     format!("{:<24} {:<9} {took:>8}  {}{used}", safe(&job.name), job.status, safe(&job.reason))
-}
-
-/// What an attempt used, in a few words.
-pub fn used(usage: &Usage) -> String {
-    let mut text = format!("cpu {}, memory {}", duration(millis(usage.cpu_ms)), size(usage.memory_peak));
-    for (what, bytes) in [("read", usage.read), ("written", usage.written)] {
-        if bytes > 0 {
-            text.push_str(&format!(", {what} {}", size(bytes)));
-        }
-    }
-    text
-}
-
-fn millis(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Bytes, for people.
-fn size(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
-        return format!("{bytes} B");
-    };
-    let tenths = bytes.saturating_mul(10) / unit;
-    if tenths < 100 {
-        format!("{}.{} {name}", tenths / 10, tenths % 10)
-    } else {
-        format!("{} {name}", bytes / unit)
-    }
 }
 
 async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, Failure> {
