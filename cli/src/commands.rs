@@ -2,6 +2,7 @@
 
 mod accounts;
 mod apply;
+mod approve;
 mod artifacts;
 mod audit;
 mod caches;
@@ -70,6 +71,8 @@ pub enum Command {
     Logout,
     /// List runs, tell every decision on one, start, follow, cancel and repeat them
     Runs(runs::RunsArgs),
+    /// Let a run begin that waits for an approval, or a job of it deploy
+    Approve(approve::ApproveArgs),
     /// Look at the jobs of a run, read what they print, stop them
     Jobs(jobs::JobsArgs),
     /// List and fetch the files that jobs have kept
@@ -142,6 +145,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Exit, Failure> {
         Command::Login(arguments) => login::login(&arguments),
         Command::Logout => login::logout(),
         Command::Runs(arguments) => runs::runs(&arguments, settings),
+        Command::Approve(arguments) => approve::approve(&arguments, settings),
         Command::Artifacts(arguments) => artifacts::artifacts(&arguments, settings),
         Command::Caches(arguments) => caches::caches(&arguments, settings),
         Command::Jobs(arguments) => jobs::jobs(&arguments, settings),

@@ -84,7 +84,8 @@ fn workflow(needs: impl Fn(usize) -> Vec<usize>) -> Workflow {
         address: Address::new(Kind::Pipeline, Some("p"), "ci"),
         vars: BTreeMap::new(),
         inputs: BTreeMap::new(),
-        jobs: (0..NODES).map(|n| (name(n), Declaration { job: job(n), profile: profile.clone() })).collect(),
+        concurrency: None,
+        jobs: (0..NODES).map(|n| (name(n), Declaration::new(job(n), profile.clone()))).collect(),
         templates: BTreeMap::new(),
     }
 }

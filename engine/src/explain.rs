@@ -56,14 +56,14 @@ impl Occurrence {
 
     fn event(&self) -> RunEvent {
         RunEvent {
-            kind: self.kind,
             branch: self.branch.clone(),
             tag: self.tag.clone(),
             sha: self.sha.clone(),
             action: self.action.clone(),
             changed_files: self.changed_files.clone(),
-            schedule: String::new(),
-            due: String::new(),
+            author: self.actor.user.clone(),
+            origin: self.origin().as_str().to_owned(),
+            ..RunEvent::of(self.kind)
         }
     }
 }

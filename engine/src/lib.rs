@@ -30,6 +30,7 @@ pub mod plan;
 pub mod policy;
 pub mod printable;
 pub mod process;
+pub mod proposal;
 pub mod provider;
 pub mod queue;
 pub mod read;

@@ -4,15 +4,19 @@
 //! two patterns of branches that may have a branch in common count as if they had.
 
 mod access;
+mod approval;
 mod finding;
 mod lease;
 mod pattern;
 mod reach;
+mod revision;
 mod trust;
 
 pub use access::{Access, Situation, Tested, grants_of, secrets_of, would_get};
+pub use approval::{Approval, ApprovalError, Approver, is_bound, may_approve};
 pub use finding::{CODES, Finding, Severity, findings};
 pub use lease::{Asked, Decided, Purpose, decide_lease, refusal, secret_key, secrets_asked};
 pub use pattern::glob_matches;
 pub use reach::{ReachRow, reach};
+pub use revision::revision;
 pub use trust::{Actor, Proposal, Trust, trust};

@@ -28,9 +28,9 @@ pub const MILLIS_A_POINT: Millis = 60_000;
 pub struct Entry {
     /// The run.
     pub run: String,
-    /// The node.
+    /// The node; empty for the run as a whole, which waits for its group.
     pub node: NodeName,
-    /// The attempt, from 1.
+    /// The attempt, from 1; 0 for the run.
     pub attempt: u32,
     /// Whose share it takes. Empty for what belongs to no project.
     pub project: String,
@@ -60,6 +60,20 @@ pub struct Slot {
 }
 
 impl Entry {
+    /// Whether it is a run as a whole, which has no worker and keeps its place until it has ended.
+    pub fn is_run(&self) -> bool {
+        self.node.is_empty()
+    }
+
+    /// What it is, for people.
+    pub fn title(&self) -> String {
+        if self.is_run() {
+            format!("the run {}", self.run)
+        } else {
+            format!("{} of the run {}", self.node, self.run)
+        }
+    }
+
     /// Its place in the order of its project: the lower, the sooner.
     pub fn rank(&self) -> Millis {
         rank(self.enqueued_at.max(self.due_at), self.priority)
@@ -194,7 +208,7 @@ pub struct Overdue {
 pub struct Superseded {
     /// The run.
     pub run: String,
-    /// The node.
+    /// The node; empty where it is the run.
     pub node: NodeName,
     /// By whom, for people.
     pub by: String,

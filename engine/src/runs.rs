@@ -82,6 +82,9 @@ pub trait Queue: Send + Sync {
     /// Attempts whose place another one takes, and who were not told yet.
     async fn superseded(&self, limit: u32) -> Result<Vec<Superseded>, StoreError>;
 
+    /// Runs that have got a place in their group, and were not told yet.
+    async fn admitted(&self, limit: u32) -> Result<Vec<String>, StoreError>;
+
     /// How much there is in the queue, by where it is on its way and what it needs.
     async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError>;
 
@@ -304,6 +307,7 @@ mod tests {
         the_order_is_fair
         workers_get_what_they_are_for
         a_group_has_its_places
+        a_run_waits_for_its_group
         what_a_worker_has_is_not_over_before_it_says_so
         who_runs_a_job_is_found
         a_large_run_goes_through

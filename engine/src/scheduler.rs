@@ -13,6 +13,7 @@ mod assignment;
 mod cancel;
 mod event;
 mod finish;
+mod gate;
 mod node;
 mod nodes;
 mod question;
@@ -26,6 +27,7 @@ use serde_json::Value;
 pub(crate) use assignment::declared_job;
 pub use assignment::{Assignment, assignment};
 pub use event::*;
+pub use gate::{Admission, Gate};
 pub use node::{Node, Origin, Row};
 use nodes::{Links, Nodes};
 pub use question::answer;
@@ -76,6 +78,8 @@ pub struct RunState {
     pub inputs: BTreeMap<String, Value>,
     /// What is written down of it anywhere is told by this.
     pub trace: Option<Trace>,
+    /// What somebody has to approve before it begins.
+    pub admission: Option<Admission>,
     /// What its variables were at first, over those that the workflow declares.
     first_vars: BTreeMap<String, Value>,
     head: Head,
@@ -111,12 +115,15 @@ impl RunState {
             vars_by: BTreeMap::new(),
             cancelled: None,
             begun: false,
+            gate: None,
+            approved_by: None,
         };
         let mut state = Self {
             id,
             event,
             inputs,
             trace: None,
+            admission: None,
             first_vars: vars,
             head,
             head_changed: true,
@@ -235,9 +242,11 @@ fn selected(workflow: &Workflow, selection: Option<&Selection>) -> Vec<String> {
 /// over, a node that ended) change nothing.
 pub fn step(state: &mut RunState, event: Event, now: Millis) -> Vec<Command> {
     let mut work = Work { commands: Vec::new(), ended: VecDeque::new(), ready: VecDeque::new(), now };
-    if state.head.status == RunStatus::Running {
+    if !state.head.status.is_terminal() {
         match event {
-            Event::Begin => begin(state, &mut work),
+            Event::Begin => gate::begin(state, &mut work),
+            Event::Approve { node, by } => gate::approve(state, &mut work, node.as_deref(), &by),
+            Event::Admit => gate::admit(state, &mut work),
             Event::AttemptStarted { node, attempt } => finish::started(state, &mut work, &node, attempt),
             Event::AttemptFinished { node, attempt, result } => {
                 finish::finished(state, &mut work, &node, attempt, result)
@@ -274,14 +283,6 @@ impl Work {
             reason: reason.into(),
         }));
     }
-}
-
-fn begin(state: &mut RunState, work: &mut Work) {
-    if state.head.begun {
-        return;
-    }
-    state.head().begun = true;
-    work.ready.extend((0..state.nodes.len()).filter(|index| state.links[*index].open == 0));
 }
 
 /// Follows every consequence until there is none left: without recursion, each edge once.

@@ -28,6 +28,15 @@ pub struct RunEvent {
     /// The files that it changed, where that is known.
     #[serde(default)]
     pub changed_files: Vec<String>,
+    /// The number of the pull request; 0 where it is none.
+    #[serde(default)]
+    pub number: u64,
+    /// Who did it, by their name at the forge.
+    #[serde(default)]
+    pub author: String,
+    /// Where the code comes from: `base`, `head`, `fork` or `unverified`, as the server found out by itself.
+    #[serde(default)]
+    pub origin: String,
     /// The name of the Schedule that fired.
     #[serde(default)]
     pub schedule: String,
@@ -37,6 +46,23 @@ pub struct RunEvent {
 }
 
 impl RunEvent {
+    /// An event of a type, about nothing.
+    pub fn of(kind: EventType) -> Self {
+        Self {
+            kind,
+            branch: String::new(),
+            tag: String::new(),
+            sha: String::new(),
+            action: String::new(),
+            changed_files: Vec::new(),
+            number: 0,
+            author: String::new(),
+            origin: String::new(),
+            schedule: String::new(),
+            due: String::new(),
+        }
+    }
+
     /// As conditions see it.
     pub fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("an event is JSON")

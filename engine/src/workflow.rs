@@ -4,6 +4,7 @@
 //! change it, and a retried attempt runs what the first one ran.
 
 mod analyse;
+mod ceiling;
 mod event_code;
 mod expand;
 mod inputs;
@@ -29,7 +30,8 @@ pub(crate) use whole::{NOTHING_TO_RUN, Shortcoming, contradictions, missing};
 
 use crate::address::Address;
 use crate::config::{
-    Catalog, Configuration, Job, JobTemplateSpec, Kind, Parameter, ProjectSpec, Resource, Source, Spec,
+    Catalog, Concurrency, ConcurrencyMode, Configuration, Job, JobTemplateSpec, Kind, Parameter, ProjectSpec,
+    Protection, Resource, Source, Spec,
 };
 use crate::diff::join;
 
@@ -42,6 +44,9 @@ pub struct Workflow {
     pub vars: BTreeMap<String, Value>,
     /// What whoever starts the run may set.
     pub inputs: BTreeMap<String, Parameter>,
+    /// The group that a run of it needs a place in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// The jobs.
     pub jobs: BTreeMap<String, Declaration>,
     /// The templates that a triggered job may be made from, by name.
@@ -55,6 +60,22 @@ pub struct Declaration {
     pub job: Job,
     /// What it may have.
     pub profile: Profile,
+    /// What no job of the run may go beyond, whatever its own profile is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Profile>,
+    /// Secrets that it asks for and does without, since the ceiling has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
+    /// What must hold before it deploys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+}
+
+impl Declaration {
+    /// A job and what it may have.
+    pub fn new(job: Job, profile: Profile) -> Self {
+        Self { job, profile, ceiling: None, withheld: Vec::new(), protection: None }
+    }
 }
 
 /// Why a pipeline cannot be resolved.
@@ -144,6 +165,7 @@ pub fn resolve_declared(
         address: address.clone(),
         vars: pipeline.vars.clone(),
         inputs: pipeline.inputs.clone(),
+        concurrency: pipeline.concurrency.clone(),
         jobs,
         templates: BTreeMap::new(),
     })
@@ -237,7 +259,24 @@ impl<'a> Resolver<'a> {
             .ok_or_else(|| Trouble::new("/profile", format!("there is no profile {name:?}")))?;
         profile.limit(&mut job)?;
         job.profile = Some(name.to_owned());
-        Ok(Declaration { job, profile })
+        let protection = self.protection(&mut job);
+        Ok(Declaration { protection, ..Declaration::new(job, profile) })
+    }
+
+    /// What the environment demands that a job deploys to. One that takes one deployment at a time is a group.
+    fn protection(&self, job: &mut Job) -> Option<Protection> {
+        let name = job.deploys_to.as_deref()?;
+        let Some(Spec::Environment(environment)) = self.either(Kind::Environment, name) else { return None };
+        let protection = environment.protection.clone()?;
+        if protection.exclusive {
+            let project = self.project.filter(|project| {
+                self.resources.at(&Address::new(Kind::Environment, Some(project), name)).is_some()
+            });
+            let of = project.map_or_else(String::new, |project| format!("{project}/"));
+            let group = format!("environment {of}{name}");
+            job.concurrency.get_or_insert(Concurrency { group, limit: 1, mode: ConcurrencyMode::Queue });
+        }
+        Some(protection)
     }
 
     /// Presets, then the environment that is deployed to, then what the job says itself.

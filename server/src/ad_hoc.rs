@@ -84,16 +84,7 @@ pub fn ad_hoc(
     if git.is_none() {
         workflow.take_code_at(&catalog, reference.as_deref());
     }
-    let event = RunEvent {
-        kind: EventType::Api,
-        branch: String::new(),
-        tag: String::new(),
-        sha: String::new(),
-        action: String::new(),
-        changed_files: Vec::new(),
-        schedule: String::new(),
-        due: String::new(),
-    };
+    let event = RunEvent { origin: Origin::Unverified.as_str().to_owned(), ..RunEvent::of(EventType::Api) };
     let record = RunRecord {
         id: uuid::Uuid::now_v7().to_string(),
         pipeline: address.to_string(),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ad_hoc;
+mod approvals;
 mod artifacts;
 mod audit;
 mod caches;
@@ -56,6 +57,7 @@ use crate::vault::Deliverer;
 use context::{Denial, Denials, RequestId};
 
 pub use ad_hoc::{StartJob, StartedJob};
+pub use approvals::{ApprovePullRequest, ApproveRun, Approved};
 pub use artifacts::ArtifactRow;
 pub use audit::{AuditHead, AuditRow, OutcomeWord, Verified};
 pub use caches::CacheRow;
@@ -65,6 +67,7 @@ pub use config::{
     PipelineRow, ProjectRow, Resource, ResourceRow, RevisionRow,
 };
 pub use events::{Delivered, EventData, EventWord, NotStarted, SendEvent, StartedRun};
+pub use hooks::{HookEvent, HookSender, HookWord, PullRequest, PullRequestSide};
 pub use job::{OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{AttemptUsage, JobDetail, StopJob};
 pub(crate) use link::Archive;
@@ -77,7 +80,7 @@ pub use problem::{ConfigurationError, Problem};
 pub use queue::QueueEntry;
 pub use route::{Access, Operation, Route};
 pub(crate) use runs::failure_word;
-pub use runs::{CancelRun, JobRow, RemovedRow, RetryRun, Run, RunDetail, StartRun, TransitionRow};
+pub use runs::{CancelRun, JobRow, RemovedRow, RetryRun, Run, RunDetail, StartRun, TransitionRow, WaitsFor};
 pub use schedules::ScheduleRow;
 pub use secrets::{
     DeletedValues, MasterKeyRow, RetiredKey, RevealSecret, RevealedSecret, RotatedKey, SecretKeyRow,
@@ -131,6 +134,7 @@ pub fn routes() -> Vec<Route> {
         health::routes(),
         metrics::routes(),
         runs::routes(),
+        approvals::routes(),
         jobs::routes(),
         artifacts::routes(),
         caches::routes(),

@@ -48,7 +48,7 @@ pub struct Notice {
     pub stops: bool,
     /// It has ended.
     pub ended: bool,
-    /// Something of it wants a place in a group, which may be another one's.
+    /// It wants a place in a group, which may be another one's, or has left one.
     pub crowds: bool,
 }
 

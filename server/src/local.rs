@@ -207,7 +207,7 @@ async fn tell(
         *told += count as u64;
         let mut ended = false;
         for transition in transitions {
-            ended |= transition.node.is_none();
+            ended |= transition.ends_run();
             let _ = show.send(Happening::Transition(transition)).await;
         }
         if ended || count < PAGE as usize {
@@ -222,8 +222,11 @@ pub async fn end_gone(
     queue: Arc<dyn Queue>,
     is_gone: impl Fn(&str) -> bool,
 ) -> Result<Vec<RunRecord>, RunError> {
-    let going_on = RunFilter { status: Some(RunStatus::Running), ..RunFilter::newest(10_000) };
-    let known = runs.runs(&going_on).await.map_err(|error| RunError::Store(Arc::new(error)))?;
+    let mut known = Vec::new();
+    for status in [RunStatus::Running, RunStatus::Waiting] {
+        let going_on = RunFilter { status: Some(status), ..RunFilter::newest(10_000) };
+        known.extend(runs.runs(&going_on).await.map_err(|error| RunError::Store(Arc::new(error)))?);
+    }
     let gone: Vec<RunRecord> =
         known.into_iter().filter(|run| run.holder.as_deref().is_some_and(&is_gone)).collect();
     if gone.is_empty() {

@@ -1,5 +1,5 @@
 //! The loop that ends what nobody else ends: leases that were lost, attempts that take too long although their worker says
-//! nothing, attempts whose place in a group another one takes.
+//! nothing, attempts and runs whose place in a group another one takes. It also lets runs begin that have got theirs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,10 +39,10 @@ pub async fn reap(conductor: Conductor) {
         }
         // Whoever waits is told at once; leases are looked after now and then.
         if crowded {
-            match supersede(&conductor).await {
+            match places(&conductor).await {
                 Ok(more) => crowded = more,
                 Err(error) => {
-                    tracing::warn!(%error, "attempts whose place is taken could not be looked for");
+                    tracing::warn!(%error, "whose place is taken, and who has one, could not be looked for");
                 }
             }
             if crowded {
@@ -134,13 +134,34 @@ async fn end(conductor: &Conductor, overdue: Overdue) {
     }
 }
 
-/// Stops attempts whose place another one takes. Whether there are more of them, or some that could not be stopped.
+/// Stops what others take the place of, and lets runs begin that have got one. Whether there is more of it.
+async fn places(conductor: &Conductor) -> Result<bool, StoreError> {
+    Ok(supersede(conductor).await? | admit(conductor).await?)
+}
+
+/// Lets runs begin that have got a place in their group. Whether there are more of them, or some that could not be told.
+async fn admit(conductor: &Conductor) -> Result<bool, StoreError> {
+    let found = conductor.queue.admitted(BATCH).await?;
+    let mut more = found.len() >= BATCH as usize;
+    for run in found {
+        if let Err(error) = conductor.tell(&run, Event::Admit).await {
+            more = true;
+            tracing::warn!(run.id = run, %error, "a run that has got its place could not begin");
+        }
+    }
+    Ok(more)
+}
+
+/// Stops attempts and runs whose place another one takes. Whether there are more of them, or some that could not be stopped.
 async fn supersede(conductor: &Conductor) -> Result<bool, StoreError> {
     let found = conductor.queue.superseded(BATCH).await?;
     let mut more = found.len() >= BATCH as usize;
     for superseded in found {
         let reason = format!("{} takes its place", superseded.by);
-        let event = Event::Stop { node: superseded.node.clone(), reason, force: false };
+        let event = match superseded.node.as_str() {
+            "" => Event::Cancel { reason, force: false },
+            node => Event::Stop { node: node.to_owned(), reason, force: false },
+        };
         if let Err(error) = conductor.tell(&superseded.run, event).await {
             more = true;
             tracing::warn!(run.id = superseded.run, job.name = superseded.node, %error, "an attempt could not be stopped");

@@ -122,7 +122,7 @@ impl Runs for Retention {
             if runs.contains(&run.id) {
                 // A run that ended without a time ended when it began, at the latest to be known.
                 let ended_at = run.ended_at.unwrap_or(run.started_at);
-                ends.insert(run.id, (run.status != RunStatus::Running).then_some(ended_at));
+                ends.insert(run.id, run.status.is_terminal().then_some(ended_at));
             }
             // What has logs are the newest, mostly.
             if ends.len() == runs.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -133,13 +133,15 @@ impl Runs for Retention {
 
     async fn needed(&self) -> Result<BTreeSet<String>, StoreError> {
         let (mut needed, mut repeated) = (BTreeSet::new(), Vec::new());
-        let running = RunFilter { status: Some(RunStatus::Running), ..RunFilter::default() };
-        let see = |run: RunRecord| {
-            needed.insert(run.id);
-            repeated.extend(run.retry_of);
-            ControlFlow::Continue(())
-        };
-        self.look_through(running, see).await?;
+        for status in [RunStatus::Waiting, RunStatus::Running] {
+            let going_on = RunFilter { status: Some(status), ..RunFilter::default() };
+            let see = |run: RunRecord| {
+                needed.insert(run.id);
+                repeated.extend(run.retry_of);
+                ControlFlow::Continue(())
+            };
+            self.look_through(going_on, see).await?;
+        }
         // What is repeated may itself repeat something.
         while let Some(run) = repeated.pop() {
             if needed.insert(run.clone()) {

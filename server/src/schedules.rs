@@ -208,6 +208,7 @@ impl Schedules {
                     vars: spec.vars.clone(),
                     selection: None,
                     actor: actor.clone(),
+                    told: None,
                 };
                 let begun = match start(&current.catalog, wanted, Some(key)) {
                     Ok(begun) => begun,
@@ -236,13 +237,16 @@ impl Schedules {
 
     /// The runs of a schedule that go on.
     async fn running(&self, pipeline: &Address, actor: &str) -> Result<Vec<String>, StoreError> {
-        let filter = RunFilter {
-            pipeline: Some(pipeline.to_string()),
-            status: Some(RunStatus::Running),
-            event: Some(EventType::Schedule.as_str().to_owned()),
-            ..RunFilter::newest(RUNNING)
-        };
-        let runs = self.conductor.runs.runs(&filter).await?;
+        let mut runs = Vec::new();
+        for status in [RunStatus::Running, RunStatus::Waiting] {
+            let filter = RunFilter {
+                pipeline: Some(pipeline.to_string()),
+                status: Some(status),
+                event: Some(EventType::Schedule.as_str().to_owned()),
+                ..RunFilter::newest(RUNNING)
+            };
+            runs.extend(self.conductor.runs.runs(&filter).await?);
+        }
         Ok(runs.into_iter().filter(|run| run.actor == actor).map(|run| run.id).collect())
     }
 
@@ -286,14 +290,10 @@ fn event(current: &Current, address: &Address, spec: &ScheduleSpec, due: Millis)
         }
     };
     RunEvent {
-        kind: EventType::Schedule,
         branch: spec.branch.clone().or_else(usual).unwrap_or_default(),
-        tag: String::new(),
-        sha: String::new(),
-        action: String::new(),
-        changed_files: Vec::new(),
         schedule: address.name.clone(),
         due: timestamp(due.unsigned_abs()),
+        ..RunEvent::of(EventType::Schedule)
     }
 }
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{Catalog, EventType, Kind, Spec};
+use reactorcide_engine::artifacts::origins;
+use reactorcide_engine::config::{Catalog, EventType, Kind, Origin, Spec, TrustAction};
+use reactorcide_engine::policy::{Actor, Proposal, Trust, revision, trust};
+use reactorcide_engine::proposal::{self, Told};
 use reactorcide_engine::runs::RunRecord;
-use reactorcide_engine::scheduler::{NewRun, RunState, RunStatus, Selection};
+use reactorcide_engine::scheduler::{Admission, NewRun, RunState, RunStatus, Selection};
 use reactorcide_engine::suggest::nearest;
 use reactorcide_engine::trigger_match::{RunEvent, starts};
 use reactorcide_engine::workflow;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::conductor::{Start, now};
 
@@ -28,6 +31,8 @@ pub struct Wanted {
     pub selection: Option<Selection>,
     /// Who wants it, for people.
     pub actor: String,
+    /// What whoever signed the event tells of the repository that it is about.
+    pub told: Option<Told>,
 }
 
 /// Why a run cannot be started.
@@ -76,7 +81,7 @@ pub fn find(catalog: &Catalog, name: &str) -> Result<Address, StartError> {
 
 /// Makes a run of what is applied now. From here on it depends on nothing that may change.
 pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<Start, StartError> {
-    let Wanted { pipeline, event, inputs, vars, selection, actor } = wanted;
+    let Wanted { pipeline, mut event, inputs, vars, selection, actor, told } = wanted;
     let Some(Spec::Pipeline(spec)) = catalog.get(&pipeline).map(|resource| &resource.spec) else {
         return Err(StartError::NoPipeline { name: pipeline.to_string(), hint: None });
     };
@@ -96,9 +101,17 @@ pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<S
         let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
         return Err(StartError::Refused(format!("{pipeline} has no job {unknown:?}{hint}")));
     }
-    workflow.take_code_at(catalog, reference(&event).as_deref());
+    let id = uuid::Uuid::now_v7().to_string();
+    let entry = enter(catalog, &pipeline, &mut event, told.as_ref(), &id)?;
+    if let Some(ceiling) = &entry.trust.profile {
+        workflow.bound_by(catalog, ceiling).map_err(StartError::Broken)?;
+    }
+    match &entry.fork {
+        Some(repository) => workflow.take_code_from(catalog, repository, &event.sha),
+        None => workflow.take_code_at(catalog, reference(&event).as_deref()),
+    };
     let record = RunRecord {
-        id: uuid::Uuid::now_v7().to_string(),
+        id: id.clone(),
         pipeline: pipeline.to_string(),
         project: pipeline.project.clone(),
         event: word(event.kind),
@@ -109,9 +122,90 @@ pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<S
         ended_at: None,
         status: RunStatus::Running,
     };
-    let id = record.id.clone();
-    let state = RunState::new(NewRun { id, workflow, event: event.to_value(), vars, inputs, selection });
+    let mut facts = event.to_value();
+    facts["source_origin"] = json!(entry.origin);
+    if let Some(ceiling) = &entry.trust.profile {
+        facts["ceiling"] = json!(ceiling);
+    }
+    let deploys = workflow.jobs.values().any(|declaration| declaration.protection.is_some());
+    if entry.admission.is_some() || deploys {
+        facts["policy_revision"] = json!(revision(catalog, &pipeline));
+    }
+    let mut state = RunState::new(NewRun { id, workflow, event: facts, vars, inputs, selection });
+    state.admission = entry.admission;
     Ok(Start { record, key, state })
+}
+
+/// How an event comes in.
+struct Entry {
+    /// Where its code comes from.
+    origin: Origin,
+    /// What a trust policy makes of it.
+    trust: Trust,
+    /// What somebody has to approve first.
+    admission: Option<Admission>,
+    /// The other repository that its code is in.
+    fork: Option<String>,
+}
+
+/// Decides how an event comes in: where its code comes from, by what is known of the repositories and not by what it says
+/// of itself, and what the trust policies that are applied make of that.
+fn enter(
+    catalog: &Catalog,
+    pipeline: &Address,
+    event: &mut RunEvent,
+    told: Option<&Told>,
+    run: &str,
+) -> Result<Entry, StartError> {
+    let project = match pipeline.project.as_deref().map(|name| Address::new(Kind::Project, None, name)) {
+        Some(address) => match catalog.get(&address).map(|resource| &resource.spec) {
+            Some(Spec::Project(project)) => project.source.as_ref(),
+            _ => None,
+        },
+        None => None,
+    };
+    let origin = match told {
+        Some(told) => {
+            event.number = told.number;
+            event.author = told.actor.user.clone();
+            proposal::origin(project, event.kind, told)
+                .map_err(|error| StartError::Refused(error.to_string()))?
+        }
+        None => origins(&event.to_value(), run, None).source,
+    };
+    event.origin = origin.as_str().to_owned();
+    let nobody = Actor::default();
+    let trust = trust(
+        catalog,
+        &Proposal {
+            project: pipeline.project.as_deref().unwrap_or_default(),
+            event: event.kind,
+            origin,
+            actor: told.map_or(&nobody, |told| &told.actor),
+            changed_files: &event.changed_files,
+        },
+    );
+    let said = trust.rule.as_ref().map_or_else(
+        || "no trust policy speaks of it".to_owned(),
+        |(policy, index)| format!("{policy}, rule {}", index + 1),
+    );
+    let admission = match trust.action {
+        TrustAction::Refuse => {
+            return Err(StartError::Refused(format!("the trust policy refuses it ({said})")));
+        }
+        TrustAction::Run => None,
+        TrustAction::RequireApproval => Some(Admission {
+            author: event.author.clone(),
+            reason: said,
+            number: event.number,
+            head: event.sha.clone(),
+            base: told.and_then(|told| told.base.as_ref()).map_or_else(String::new, |base| base.sha.clone()),
+            profile: trust.profile.clone(),
+            policy: revision(catalog, pipeline),
+        }),
+    };
+    let fork = told.filter(|_| origin == Origin::Fork).map(|told| told.head.repository.clone());
+    Ok(Entry { origin, trust, admission, fork })
 }
 
 /// What an event names of a repository where it gives no commit: the tag, else the branch.

@@ -165,11 +165,20 @@ macro_rules! queue_on {
                 rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(self.failed("read"))
             }
 
+            async fn admitted(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+                let select = sqlx::query_scalar(
+                    "select run from queue where node = '' and status = 'ready' and superseded_by is null
+                     order by number limit $1",
+                );
+                let select = select.bind(i64::from(limit)).fetch_all(&self.database.pool);
+                select.await.map_err(self.failed("read"))
+            }
+
             async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
                 let failed = self.failed("read");
                 let select = sqlx::query(
                     "select status, cast(case when status = 'ready' and due_at > $1 then 1 else 0 end as bigint) as delayed, project, needs, worker, count(*) as entries, min(due_at) as oldest
-                     from queue group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5",
+                     from queue where node <> '' group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5",
                 );
                 let rows = select.bind(now).fetch_all(&self.database.pool).await.map_err(&failed)?;
                 let read = |row: &$Row| -> Result<Depth, StoreError> {
@@ -443,7 +452,7 @@ macro_rules! queue_on {
                     "update queue set superseded_by = $1 where slot = $2 and run <> $3 and superseded_by is null
                        and ($4 = '' or status = $4)",
                 );
-                let update = update.bind(format!("{} of the run {}", entry.node, entry.run)).bind(&slot.group);
+                let update = update.bind(entry.title()).bind(&slot.group);
                 update.bind(&entry.run).bind(who).execute(&mut *connection).await.map_err(self.failed("written"))?;
                 Ok(())
             }

@@ -140,7 +140,7 @@ macro_rules! runs_on {
                             .push_bind(&record.holder)
                             .push_bind(key)
                             .push_bind(record.started_at)
-                            .push_bind(RunStatus::Running.as_str())
+                            .push_bind(record.status.as_str())
                             .push_bind(0_i64)
                             .push_bind(0_i64)
                             .push_bind(text(definition))
@@ -404,6 +404,7 @@ macro_rules! runs_on {
                 let mut gone = Vec::new();
                 let mut stops: Vec<(i64, i64)> = Vec::new();
                 let mut deadlines: Vec<(i64, i64)> = Vec::new();
+                let mut admitted: Vec<i64> = Vec::new();
                 for commit in commits {
                     for found in commit.over.iter().filter_map(|(node, attempt)| entry(&commit.run, node, *attempt)) {
                         // Whoever has it and does not know must let go of it first.
@@ -418,7 +419,12 @@ macro_rules! runs_on {
                         stops.extend(entry(&commit.run, node, *attempt).map(|found| (found.number, *urgency as i64)));
                     }
                     for (node, attempt, at) in &commit.started {
-                        deadlines.extend(entry(&commit.run, node, *attempt).map(|found| (found.number, *at)));
+                        let Some(found) = entry(&commit.run, node, *attempt) else { continue };
+                        if node.is_empty() {
+                            admitted.push(found.number);
+                        } else {
+                            deadlines.push((found.number, *at));
+                        }
                     }
                 }
                 for batch in deadlines.chunks(BATCH) {
@@ -427,6 +433,15 @@ macro_rules! runs_on {
                         row.push_bind(*number).push_bind(*at);
                     });
                     update.push(") as v where number = v.column1 and timeout is not null");
+                    update.build().execute(&mut *connection).await.map_err(&failed)?;
+                }
+                for batch in admitted.chunks(BATCH) {
+                    let mut update = QueryBuilder::<$Sql>::new("update queue set status = 'leased' where number in (");
+                    let mut list = update.separated(", ");
+                    for number in batch {
+                        list.push_bind(*number);
+                    }
+                    update.push(")");
                     update.build().execute(&mut *connection).await.map_err(&failed)?;
                 }
                 for batch in stops.chunks(BATCH) {
@@ -468,7 +483,7 @@ macro_rules! runs_on {
                         row.push_bind(&commit.run)
                             .push_bind(ordinal + count)
                             .push_bind(commit.changes.head.as_ref().map(text))
-                            .push_bind(commit.ended.map(|(status, _)| status.as_str()))
+                            .push_bind(commit.changes.head.as_ref().map(|head| head.status.as_str()))
                             .push_bind(commit.ended.map(|(_, at)| at));
                     });
                     update.push(") as v where id = v.column1");
@@ -605,12 +620,7 @@ macro_rules! runs_on {
                     holder: row.try_get("holder")?,
                     started_at: row.try_get("started_at")?,
                     ended_at: row.try_get("ended_at")?,
-                    status: match status {
-                        "succeeded" => RunStatus::Succeeded,
-                        "failed" => RunStatus::Failed,
-                        "cancelled" => RunStatus::Cancelled,
-                        _ => RunStatus::Running,
-                    },
+                    status: RunStatus::of(status).unwrap_or(RunStatus::Running),
                 })
             }
 

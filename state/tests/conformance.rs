@@ -132,6 +132,7 @@ runs_over_all!(
     the_order_is_fair,
     workers_get_what_they_are_for,
     a_group_has_its_places,
+    a_run_waits_for_its_group,
     what_a_worker_has_is_not_over_before_it_says_so,
     who_runs_a_job_is_found,
     a_large_run_goes_through,

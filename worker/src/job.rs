@@ -179,8 +179,10 @@ impl Attempt {
                 })
             }
         };
-        // Nothing runs that a restart would not know of.
-        let (prepared, written) = tokio::join!(prepare, self.write(&record, true));
+        // Nothing runs that a restart would not know of. That the machine itself goes down in the same moment is what the
+        // word that it has begun is for, which its coordinator has by then.
+        let (prepared, written) = tokio::join!(prepare, self.write(&record));
+        drop(self.settle());
         let result = match (prepared, written) {
             (Ok(prepared), Ok(())) => {
                 record.shown_without = Some(self.seal(&prepared.spec));
@@ -211,22 +213,37 @@ impl Attempt {
     /// How it ended is written down, and nothing else of it is left.
     async fn end(self, mut record: Record, result: AttemptResult) -> AttemptResult {
         record.result = Some(result.clone());
-        if let Err(error) = self.write(&record, true).await {
+        if let Err(error) = self.write(&record).await {
             tracing::warn!(%error, "the end of an attempt could not be written down for the case that this worker is killed");
         }
+        let settled = self.settle();
         self.clean_up(&record.assignment).await;
+        let _ = settled.await;
         result
     }
 
-    async fn write(&self, record: &Record, durable: bool) -> io::Result<()> {
+    async fn write(&self, record: &Record) -> io::Result<()> {
         let (record, workspace) = (record.clone(), self.workspace.clone());
-        let written = tokio::task::spawn_blocking(move || record.write(&workspace, durable)).await;
+        let written = tokio::task::spawn_blocking(move || record.write(&workspace)).await;
         written.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// What was written down comes to the disk beside whatever goes on.
+    fn settle(&self) -> tokio::task::JoinHandle<()> {
+        let workspace = self.workspace.clone();
+        tokio::task::spawn_blocking(move || {
+            // A short attempt is over by then.
+            if let Err(error) = Record::settle(&workspace)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "what was written down of an attempt may not outlive this machine");
+            }
+        })
     }
 
     /// Writes down how far it has come. What is not known to have begun is lost with the worker, and tried again.
     async fn write_in_passing(&self, record: &Record) {
-        if let Err(error) = self.write(record, false).await {
+        if let Err(error) = self.write(record).await {
             tracing::warn!(%error, "how far an attempt has come could not be written down");
         }
     }

@@ -119,22 +119,22 @@ impl Record {
         files.filter_map(|path| read(&path)).collect()
     }
 
-    /// Writes it, whole or not at all. What is `durable` outlives the machine as well.
-    pub fn write(&self, workspace: &Path, durable: bool) -> io::Result<()> {
+    /// Writes it, whole or not at all. It outlives this process.
+    pub fn write(&self, workspace: &Path) -> io::Result<()> {
         let path = Self::path(workspace);
         let new = beside(&path, "new");
         let directory = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        if durable {
-            file.sync_data()?;
-        }
-        fs::rename(&new, &path)?;
-        if durable {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
+        fs::rename(&new, &path)
+    }
+
+    /// Lets what is written outlive the machine as well. That takes as long as the disk does.
+    pub fn settle(workspace: &Path) -> io::Result<()> {
+        let path = Self::path(workspace);
+        File::open(&path)?.sync_data()?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 
     /// The attempt is over, and its coordinator knows.
@@ -185,9 +185,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let workspace = directory.path().join("n.x");
         let mut record = record();
-        record.write(&workspace, true).expect("written");
+        record.write(&workspace).expect("written");
         record.begin();
-        record.write(&workspace, false).expect("written");
+        record.write(&workspace).expect("written");
         assert_eq!(fs::metadata(Record::path(&workspace)).expect("it").mode() & 0o777, 0o600);
         fs::write(directory.path().join("half.lease"), "{\"v\":1,").expect("written");
         fs::write(directory.path().join("other.log"), "x").expect("written");

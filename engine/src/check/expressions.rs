@@ -9,7 +9,19 @@ use crate::suggest::nearest;
 /// The variables of an expression.
 const VARIABLES: [&str; 5] = ["event", "vars", "needs", "inputs", "env"];
 /// What an event has.
-const EVENT: [&str; 8] = ["type", "branch", "tag", "sha", "action", "changed_files", "schedule", "due"];
+const EVENT: [&str; 11] = [
+    "type",
+    "branch",
+    "tag",
+    "sha",
+    "action",
+    "changed_files",
+    "number",
+    "author",
+    "origin",
+    "schedule",
+    "due",
+];
 /// What a job in `needs` has; `jobs` where it became several.
 const JOB: [&str; 4] = ["result", "outputs", "exit_code", "jobs"];
 /// What a step in `steps` has.

@@ -74,6 +74,7 @@ capabilities! {
     RunsRead = "runs.read", Held::InProject(Role::Read), "See runs, their jobs, and why each did what it did.";
     RunsStart = "runs.start", Held::InProject(Role::Write), "Start runs, and run failed jobs again.";
     RunsCancel = "runs.cancel", Held::InProject(Role::Write), "Cancel runs, cancel and kill jobs.";
+    RunsApprove = "runs.approve", Held::InProject(Role::Write), "Approve runs and deployments that wait for it, but for one's own.";
     LogsRead = "logs.read", Held::InProject(Role::Read), "Read and follow logs.";
     ArtifactsRead = "artifacts.read", Held::InProject(Role::Read), "Fetch artifacts, and see caches.";
     ArtifactsWrite = "artifacts.write", Held::InProject(Role::Write), "Add and remove artifacts, and remove caches.";

@@ -46,8 +46,9 @@ pub struct Proposal<'a> {
     pub changed_files: &'a [String],
 }
 
-/// What happens to an event: the first rule that matches decides. Where none does, code that a branch of the project
-/// has already runs, and any other waits for an approval and then runs untrusted.
+/// What happens to an event: the first rule that matches decides. Where none does, a pull request waits for an approval
+/// and then runs untrusted. Any other event is somebody's who may start runs, and code that nobody could tell where it is
+/// from gets no secret but those of a grant that says so.
 pub fn trust(catalog: &Catalog, proposal: &Proposal<'_>) -> Trust {
     for (address, resource) in catalog {
         let Spec::TrustPolicy(spec) = &resource.spec else { continue };
@@ -64,7 +65,7 @@ pub fn trust(catalog: &Catalog, proposal: &Proposal<'_>) -> Trust {
             }
         }
     }
-    if proposal.origin == Origin::Base {
+    if proposal.origin == Origin::Base || proposal.event != EventType::PullRequest {
         Trust { action: TrustAction::Run, profile: None, rule: None }
     } else {
         Trust { action: TrustAction::RequireApproval, profile: Some("untrusted".to_owned()), rule: None }

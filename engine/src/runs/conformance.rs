@@ -29,9 +29,14 @@ const TTL: Millis = 10_000;
 
 /// A run of some jobs, as it was begun.
 fn begin(id: &str, pipeline: &str, at: Millis, jobs: Value) -> (Known, NewRecord) {
+    begin_of(id, pipeline, at, json!({ "jobs": jobs }))
+}
+
+/// The same of a whole pipeline.
+fn begin_of(id: &str, pipeline: &str, at: Millis, spec: Value) -> (Known, NewRecord) {
     let (project, name) = pipeline.split_once('/').expect("PROJECT/NAME");
     let metadata = Metadata { name: name.into(), project: Some(project.into()), ..Metadata::default() };
-    let spec = Spec::from_value(Kind::Pipeline, json!({ "jobs": jobs })).expect("a valid spec");
+    let spec = Spec::from_value(Kind::Pipeline, spec).expect("a valid spec");
     let resource = Resource { metadata, spec };
     let address = Address::new(Kind::Pipeline, Some(project), name);
     let catalog: Catalog = [(address.clone(), resource.into())].into_iter().collect();
@@ -480,6 +485,48 @@ pub async fn a_group_has_its_places(store: &dyn Both) {
     start(store, "parts", "web/ci", T + 50, matrix).await;
     assert_eq!(store.superseded(10).await.expect("an answer"), []);
     assert_eq!(names(&claim(store, &worker("w"), 9, T + 51).await), ["parts d[0]"]);
+}
+
+/// A run waits for a place in its group, keeps it until it has ended, and no worker ever has it.
+pub async fn a_run_waits_for_its_group(store: &dyn Both) {
+    let of =
+        |mode: &str| json!({"concurrency": {"group": mode, "mode": mode}, "jobs": {"d": job(json!({}))}});
+    let begin = async |id: &str, at: Millis, mode: &str| {
+        let (known, new) = begin_of(id, "web/ci", at, of(mode));
+        assert_eq!(store.accept(&[new]).await.expect("it is accepted"), [Accepted::New]);
+        known
+    };
+    let status = async |id: &str| one(store.runs(&RunFilter::of(id)).await.expect("read")).status;
+    let admitted = async || store.admitted(10).await.expect("an answer");
+    let (mut first, mut second) = (begin("r1", T, "queue").await, begin("r2", T + 1, "queue").await);
+    assert_eq!((admitted().await, status("r1").await), (vec!["r1".to_owned()], RunStatus::Waiting));
+    assert_eq!(claim(store, &worker("w"), 9, T + 2).await, []);
+    assert_eq!(say(store, &mut first, Event::Admit, T + 3).await, Outcome::Done);
+    assert_eq!((admitted().await.len(), status("r1").await), (0, RunStatus::Running));
+    let lease = one(claim(store, &worker("w"), 9, T + 4).await);
+    assert_eq!(lease.node, "d");
+    assert!(store.depth(T + 5).await.expect("an answer").iter().all(|depth| depth.count == 1));
+    say(store, &mut first, finished(&lease, None), T + 5).await;
+    assert_eq!(status("r1").await, RunStatus::Succeeded);
+    assert_eq!(admitted().await, ["r2"]);
+    // One that is cancelled before it begins leaves its place too.
+    begin("r3", T + 6, "queue").await;
+    say(store, &mut second, Event::Cancel { reason: "no".into(), force: false }, T + 7).await;
+    assert_eq!(admitted().await, ["r3"]);
+
+    // One that cancels those that go on: it has its place once they have ended.
+    let mut old = begin("c1", T + 10, "cancel_running").await;
+    say(store, &mut old, Event::Admit, T + 11).await;
+    let lease = one(claim(store, &worker("w"), 9, T + 12).await);
+    say(store, &mut old, started(&lease), T + 12).await;
+    begin("c2", T + 13, "cancel_running").await;
+    let gone = one(store.superseded(10).await.expect("an answer"));
+    assert_eq!((gone.run.as_str(), gone.node.as_str(), gone.by.as_str()), ("c1", "", "the run c2"));
+    say(store, &mut old, Event::Cancel { reason: gone.by, force: false }, T + 14).await;
+    assert_eq!(store.superseded(10).await.expect("an answer"), [], "it was told");
+    assert_eq!(admitted().await, ["r3"]);
+    say(store, &mut old, finished(&lease, Some(FailureReason::Cancelled)), T + 15).await;
+    assert_eq!(admitted().await, ["r3", "c2"]);
 }
 
 /// A run that is cancelled takes its entries with it, but for those that a worker has and does not know of it: their

@@ -6,10 +6,13 @@ use super::{Commit, Loaded, NewRecord, RunRecord, Used};
 use crate::config::FailureReason;
 use crate::coordinator::{LeaseId, Urgency};
 use crate::protocol::usage::Usage;
-use crate::queue::entry;
+use crate::queue::{Entry, Needs, Slot, entry};
 use crate::scheduler::{
     AttemptResult, Command, Damaged, Event, Millis, Node, NodeName, NodeStatus, RunState, assignment, step,
 };
+
+/// The worker that what is for nobody waits for: no worker can have this name.
+const NOBODY: &str = "/nobody";
 
 /// A run as a scheduler knows it.
 #[derive(Debug, Clone)]
@@ -74,6 +77,12 @@ impl Known {
         };
         let mut pending = VecDeque::from(said);
         while let Some(Said { event, lease }) = pending.pop_front() {
+            if event == Event::Admit {
+                commit.started.push((NodeName::new(), 0, now));
+            }
+            if matches!(event, Event::Cancel { .. }) && self.state.workflow.concurrency.is_some() {
+                commit.stop.push((NodeName::new(), 0, Urgency::Graceful));
+            }
             if let Some(lease) = lease {
                 note(&mut commit, &event, &lease, now);
                 commit.held.push(lease);
@@ -86,6 +95,7 @@ impl Known {
                         commit.stop.push((node, attempt, urgency));
                     }
                     Command::Finish(status) => commit.ended = Some((status, now)),
+                    Command::Line(slot) => commit.enqueue.push(self.line(slot, now)),
                     Command::Enqueue { node, attempt, not_before } => {
                         let refused = self.enqueue(&mut commit, &node, attempt, not_before, now);
                         pending.extend(refused.map(Said::from));
@@ -99,12 +109,31 @@ impl Known {
         commit.changes.head = changes.head.or(commit.changes.head);
         commit.changes.nodes.extend(changes.nodes);
         self.tidy(&mut commit);
+        self.record.status = self.state.status();
         if let Some((status, at)) = commit.ended {
             (self.record.status, self.record.ended_at) = (status, Some(at));
         }
         self.version += 1;
         self.ordinal += commit.transitions.len() as u64;
         commit
+    }
+
+    /// The run as a whole, as it stands in the line of its group. It keeps its place until it has ended, and no worker
+    /// ever takes it.
+    fn line(&self, slot: Slot, now: Millis) -> Entry {
+        let needs = Needs { only: Some(NOBODY.to_owned()), ..Needs::default() };
+        Entry {
+            run: self.state.id.clone(),
+            node: String::new(),
+            attempt: 0,
+            project: self.record.project.clone().unwrap_or_default(),
+            needs,
+            priority: 0,
+            enqueued_at: now,
+            due_at: now,
+            slot: Some(slot),
+            timeout: None,
+        }
     }
 
     /// Puts an attempt into the queue. One that cannot even be put together has failed: this is what is to be said of it.
@@ -140,7 +169,14 @@ impl Known {
 
     /// Leaves one entry for each attempt that may run, and none for what is over.
     fn tidy(&self, commit: &mut Commit) {
+        let stands_in_line = self.state.workflow.concurrency.is_some();
+        if stands_in_line && self.state.status().is_terminal() {
+            commit.over.push((NodeName::new(), 0));
+        }
         let is_current = |node: &str, attempt: u32| {
+            if node.is_empty() {
+                return !self.state.status().is_terminal();
+            }
             let may_run = |node: &Node| matches!(node.status, NodeStatus::Queued | NodeStatus::Running);
             self.state.node(node).is_some_and(|node| may_run(node) && node.attempt == attempt)
         };

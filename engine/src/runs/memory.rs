@@ -97,6 +97,9 @@ impl State {
         run.transitions.extend_from_slice(&commit.transitions);
         let used = commit.used.iter().map(|used| ((used.node.clone(), used.attempt), used.usage.clone()));
         run.used.extend(used);
+        if let Some(head) = &commit.changes.head {
+            run.record.status = head.status;
+        }
         if let Some((status, at)) = commit.ended {
             (run.record.status, run.record.ended_at) = (status, Some(at));
         }
@@ -116,6 +119,9 @@ impl State {
         }
         for (node, attempt, at) in &commit.started {
             for queued in self.queue.iter_mut().filter(|queued| queued.is(&commit.run, node, *attempt)) {
+                if queued.entry.is_run() {
+                    queued.status = EntryStatus::Leased;
+                }
                 if let (Some(lease), Some(timeout)) = (&mut queued.lease, queued.entry.timeout) {
                     lease.deadline_at = Some(at + timeout);
                 }
@@ -159,7 +165,7 @@ impl State {
         if slot.mode == ConcurrencyMode::Queue || self.taken(&slot.group) < limit as usize {
             return;
         }
-        let by = format!("{} of the run {}", entry.node, entry.run);
+        let by = entry.title();
         for queued in &mut self.queue {
             let goes = queued.status == EntryStatus::Blocked || slot.mode == ConcurrencyMode::CancelRunning;
             if queued.entry.is_in(&slot.group) && queued.entry.run != entry.run && goes {
@@ -432,10 +438,19 @@ impl Queue for MemoryRuns {
         Ok(state.queue.iter().filter_map(superseded).take(limit as usize).collect())
     }
 
+    async fn admitted(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        let state = self.state();
+        let has_place = |queued: &&Queued| {
+            queued.entry.is_run() && queued.status == EntryStatus::Ready && queued.superseded_by.is_none()
+        };
+        let admitted = state.queue.iter().filter(has_place).map(|queued| queued.entry.run.clone());
+        Ok(admitted.take(limit as usize).collect())
+    }
+
     async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
         let state = self.state();
         let mut depths: BTreeMap<(&str, bool, &str, String, Option<&str>), Depth> = BTreeMap::new();
-        for queued in &state.queue {
+        for queued in state.queue.iter().filter(|queued| !queued.entry.is_run()) {
             let entry = &queued.entry;
             let delayed = queued.status == EntryStatus::Ready && entry.due_at > now;
             let worker = queued.lease.as_ref().map(|held| held.worker.as_str());

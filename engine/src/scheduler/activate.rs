@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::assignment::{context, declared_job};
 use super::event::{Command, NodeStatus};
 use super::finish::end;
+use super::gate;
 use super::node::Node;
 use super::{MAX_NODES, RunState, Work};
 use crate::config::{FailureReason, ForEach};
@@ -14,7 +15,7 @@ use crate::workflow::{Instance, expand_items, expand_matrix};
 
 pub(super) fn activate(state: &mut RunState, work: &mut Work, index: usize) {
     let node = &state.nodes[index];
-    if node.status != NodeStatus::Waiting || state.links[index].open > 0 {
+    if node.status != NodeStatus::Waiting || node.held || state.links[index].open > 0 {
         return;
     }
     let on_cancel = declared_job(state, node).is_some_and(|job| job.on_cancel);
@@ -31,7 +32,11 @@ pub(super) fn activate(state: &mut RunState, work: &mut Work, index: usize) {
             return end(state, work, index, NodeStatus::Failed, Some(FailureReason::Config), message);
         }
     }
-    match instances(state, node) {
+    let instances = instances(state, node);
+    if instances.is_ok() && gate::keeps(state, work, index) {
+        return;
+    }
+    match instances {
         Ok(None) => enqueue(state, work, index),
         Ok(Some(instances)) => expand(state, work, index, instances),
         Err(message) => end(state, work, index, NodeStatus::Failed, Some(FailureReason::Config), message),
@@ -145,6 +150,7 @@ fn expand(state: &mut RunState, work: &mut Work, group: usize, instances: Vec<In
 }
 
 pub(super) fn enqueue(state: &mut RunState, work: &mut Work, index: usize) {
+    let not_before = gate::wait(state, index).map(|wait| work.now.saturating_add(wait));
     let node = &mut state.nodes[index];
     node.status = NodeStatus::Queued;
     node.attempt = 1;
@@ -155,7 +161,7 @@ pub(super) fn enqueue(state: &mut RunState, work: &mut Work, index: usize) {
     state.active += 1;
     let node = &state.nodes[index];
     work.record(node, node.reason.clone());
-    work.commands.push(Command::Enqueue { node: node.name.clone(), attempt: 1, not_before: None });
+    work.commands.push(Command::Enqueue { node: node.name.clone(), attempt: 1, not_before });
 }
 
 /// Fails what waits for a name that nobody can give any more.

@@ -25,6 +25,7 @@ impl RunState {
             inputs: self.inputs.clone(),
             selection: Some(Selection { jobs, follow_needs: false }),
         });
+        let fresh = Self { admission: self.admission.clone(), ..fresh };
         if failed_only { self.rest(fresh) } else { fresh }
     }
 
@@ -60,6 +61,8 @@ impl RunState {
             vars_by: self.head.vars_by.clone(),
             cancelled: None,
             begun: false,
+            gate: None,
+            approved_by: None,
         };
         let definition = fresh.definition();
         let mut state = Self::restore(Stored { definition, head, nodes }).expect("it is made of a whole run");

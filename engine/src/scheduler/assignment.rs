@@ -11,7 +11,7 @@ use super::{Millis, RunState};
 use crate::config::Job;
 use crate::placeholder;
 use crate::trace::Trace;
-use crate::workflow::{Profile, replace_matrix};
+use crate::workflow::{Declaration, Profile, replace_matrix};
 
 /// What a node runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,14 +73,20 @@ pub(crate) fn declared_job<'a>(state: &'a RunState, node: &'a Node) -> Option<&'
     }
 }
 
-/// The profile of a node; a triggered one has that of who asked for it, and of whom that was asked by.
-pub(super) fn profile_of(state: &RunState, node: &Node) -> Profile {
+/// What a node may have: of a triggered one, what who asked for it may have, and who asked for that.
+fn profile_of(state: &RunState, node: &Node) -> Profile {
+    declaration_of(state, node).effective_profile()
+}
+
+/// The declaration that says what a node may have; a triggered one has that of who asked for it, and of whom that was asked
+/// by.
+pub(super) fn declaration_of<'a>(state: &'a RunState, node: &'a Node) -> &'a Declaration {
     let mut node = node;
     loop {
         match &node.origin {
             Origin::Declared(name) => {
                 let declaration = state.workflow.jobs.get(name);
-                return declaration.expect("a declared node has its declaration").profile.clone();
+                return declaration.expect("a declared node has its declaration");
             }
             Origin::Triggered { by, .. } => {
                 node = state.node(by).expect("who triggers is a node of the run");
@@ -108,11 +114,10 @@ fn job_of(state: &RunState, node: &Node) -> Result<Job, String> {
     let given = node.env.iter().chain(&node.instance.environment);
     job.environment.extend(given.map(|(name, value)| (name.clone(), placeholder::escape(value))));
     // Only now is it known what variables and a matrix made of the image, the devices, and so on.
-    let profile = profile_of(state, node);
-    if let Some(excess) = profile.excesses(&job).first() {
-        return Err(profile.refusal(excess));
+    match declaration_of(state, node).refusal(&job) {
+        Some(refusal) => Err(refusal),
+        None => Ok(job),
     }
-    Ok(job)
 }
 
 fn text_of(value: &Value) -> String {

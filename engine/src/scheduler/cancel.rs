@@ -10,15 +10,17 @@ use crate::config::FailureReason;
 /// What has not started is cancelled, what runs is asked to stop. Jobs with `on_cancel` still start, unless the run is
 /// to stop at once.
 pub(super) fn cancel(state: &mut RunState, work: &mut Work, reason: &str, force: bool) {
+    // What nobody let begin has nothing to clean up.
+    let force = force || state.head.gate.is_some();
     let head = state.head();
-    head.begun = true;
+    (head.begun, head.gate) = (true, None);
     head.cancelled.get_or_insert_with(|| reason.to_owned());
     for index in 0..state.nodes.len() {
         let node = &state.nodes[index];
         if node.status.is_terminal() || node.parts > 0 {
             continue;
         }
-        let spared = !force && declared_job(state, node).is_some_and(|job| job.on_cancel);
+        let spared = !force && !node.held && declared_job(state, node).is_some_and(|job| job.on_cancel);
         match node.status {
             NodeStatus::Running if !spared => {
                 let (node, attempt) = (node.name.clone(), node.attempt);
@@ -70,7 +72,8 @@ pub(super) fn stop(state: &mut RunState, work: &mut Work, name: &str, reason: &s
 
 /// What has started has failed, whatever it would want to be tried again for; what has not is cancelled.
 pub(super) fn abandon(state: &mut RunState, work: &mut Work, reason: &str) {
-    state.head().begun = true;
+    let head = state.head();
+    (head.begun, head.gate) = (true, None);
     for index in 0..state.nodes.len() {
         let node = &state.nodes[index];
         if node.status.is_terminal() || node.parts > 0 {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::FailureReason;
+use crate::queue::Slot;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -21,6 +22,15 @@ pub type NodeName = String;
 pub enum Event {
     /// The run begins.
     Begin,
+    /// Somebody who may approved the run, or one job of it.
+    Approve {
+        /// The job; absent: the run.
+        node: Option<NodeName>,
+        /// Who, for people.
+        by: String,
+    },
+    /// The run has a place in its group.
+    Admit,
     /// A worker started an attempt.
     AttemptStarted {
         /// The node.
@@ -106,6 +116,8 @@ pub enum Command {
         /// Time before which it must not start (retry delay).
         not_before: Option<Millis>,
     },
+    /// Let the run wait for a place in its group.
+    Line(Slot),
     /// Stop an attempt that is queued or running.
     Stop {
         /// The node.
@@ -134,6 +146,13 @@ pub struct Transition {
     pub to: String,
     /// Why, in a sentence without a full stop: `"lint" failed and condition is all_success`.
     pub reason: String,
+}
+
+impl Transition {
+    /// Whether it is the end of the run.
+    pub fn ends_run(&self) -> bool {
+        self.node.is_none() && RunStatus::of(&self.to).is_some_and(RunStatus::is_terminal)
+    }
 }
 
 /// Where a node is on its way.
@@ -180,6 +199,8 @@ impl NodeStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
+    /// It has not begun: it waits for an approval, or for a place in its group.
+    Waiting,
     /// Some node has not ended.
     Running,
     /// Every node succeeded or was skipped.
@@ -191,9 +212,22 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Whether it is one of the three ends.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Running)
+    }
+
+    /// The status that a word stands for.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",

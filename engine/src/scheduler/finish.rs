@@ -43,6 +43,8 @@ pub(super) fn finished(
     {
         return;
     }
+    // Whoever lost what it knew of an attempt says that it never began; what was said while it ran stands over that.
+    let has_started = result.started || node.status == NodeStatus::Running;
     node.exit_code = result.exit_code;
     // Those of a failed job too: who cleans up needs them.
     node.outputs = result.outputs;
@@ -76,7 +78,7 @@ pub(super) fn finished(
     }
     if state.head.cancelled.is_none()
         && stopped.is_none()
-        && let Some(delay) = retry_delay(state, index, failure, result.started, result.permanent)
+        && let Some(delay) = retry_delay(state, index, failure, has_started, result.permanent)
     {
         return retry(state, work, index, &message, delay);
     }
@@ -147,6 +149,9 @@ pub(super) fn end(
     if matches!(node.status, NodeStatus::Queued | NodeStatus::Running) && node.parts == 0 {
         state.active -= 1;
     }
+    if std::mem::take(&mut node.held) {
+        state.active -= 1;
+    }
     node.status = status;
     node.failure = failure;
     node.reason = reason;
@@ -200,7 +205,7 @@ fn end_group(state: &mut RunState, work: &mut Work, group: usize) {
 
 /// Ends the run.
 pub(super) fn finish(state: &mut RunState, work: &mut Work) {
-    if state.head.status != RunStatus::Running {
+    if state.head.status.is_terminal() {
         return;
     }
     let all = |status: NodeStatus| -> Vec<&str> {

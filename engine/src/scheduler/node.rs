@@ -74,6 +74,12 @@ pub struct Node {
     /// Why somebody wants this job to stop, where somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stopped: Option<String>,
+    /// Whether nothing but an approval keeps it from starting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) held: bool,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// How many workers were lost with it.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub(super) lost: u32,
@@ -148,6 +154,8 @@ impl Node {
             triggered: 0,
             refused: None,
             stopped: None,
+            held: false,
+            approved_by: None,
             lost: 0,
         }
     }

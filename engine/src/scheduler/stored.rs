@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::event::{NodeName, NodeStatus, RunStatus};
 use super::node::Node;
 use super::nodes::{Links, Nodes};
-use super::{RunState, is_linked};
+use super::{Admission, Gate, RunState, is_linked};
 use crate::trace::Trace;
 use crate::workflow::Workflow;
 
@@ -30,6 +30,9 @@ pub struct Definition {
     /// What is written down of it anywhere is told by this. Runs of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
+    /// What somebody has to approve before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
 }
 
 /// What changes of a run as a whole.
@@ -47,6 +50,12 @@ pub struct Head {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cancelled: Option<String>,
     pub(super) begun: bool,
+    /// What keeps it from beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) gate: Option<Gate>,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) approved_by: Option<String>,
 }
 
 /// A whole run as it is stored.
@@ -89,6 +98,7 @@ impl RunState {
             inputs: self.inputs.clone(),
             vars: self.first_vars.clone(),
             trace: self.trace.clone(),
+            admission: self.admission.clone(),
         }
     }
 
@@ -101,7 +111,7 @@ impl RunState {
     /// A run as it was stored. What can be counted is counted anew.
     pub fn restore(stored: Stored) -> Result<Self, Damaged> {
         let Stored { definition, head, nodes } = stored;
-        let Definition { id, workflow, event, inputs, vars, trace } = definition;
+        let Definition { id, workflow, event, inputs, vars, trace, admission } = definition;
         let damaged = |what: String| Damaged { run: id.clone(), what };
         let mut by_name = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -120,6 +130,7 @@ impl RunState {
             event,
             inputs,
             trace,
+            admission,
             first_vars: vars,
             head,
             head_changed: false,
@@ -147,7 +158,7 @@ impl RunState {
             let node = &self.nodes[index];
             self.open += usize::from(!node.status.is_terminal());
             let with_a_worker = matches!(node.status, NodeStatus::Queued | NodeStatus::Running);
-            self.active += usize::from(with_a_worker && node.parts == 0);
+            self.active += usize::from(with_a_worker && node.parts == 0 || node.held);
             if let Some(group) = node.group {
                 self.links[group].open_parts += usize::from(!node.status.is_terminal());
             }

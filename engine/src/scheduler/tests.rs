@@ -1,5 +1,6 @@
 //! A run step by step: what an event makes of it, and what is asked for then.
 
+mod gates;
 mod order;
 mod retries;
 mod stopping;
@@ -21,6 +22,8 @@ struct Run {
     now: Millis,
     queue: Vec<(String, u32, Option<Millis>)>,
     stops: Vec<(String, bool)>,
+    /// Groups that the run waits for a place in.
+    line: Vec<String>,
     finished: Option<RunStatus>,
 }
 
@@ -54,6 +57,7 @@ impl Run {
             now: 1_000,
             queue: Vec::new(),
             stops: Vec::new(),
+            line: Vec::new(),
             finished: None,
         };
         run.send(Event::Begin);
@@ -68,6 +72,7 @@ impl Run {
                     self.queue.push((node, attempt, not_before))
                 }
                 Command::Stop { node, force, .. } => self.stops.push((node, force)),
+                Command::Line(slot) => self.line.push(slot.group),
                 Command::Finish(status) => self.finished = Some(status),
                 Command::Record(transition) => assert!(!transition.reason.is_empty(), "{transition:?}"),
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::assignment::{declared_job, profile_of};
+use super::assignment::{declaration_of, declared_job};
 use super::event::{NodeName, NodeStatus};
 use super::node::{Node, Origin};
 use super::{MAX_NODES, RunState, Work};
@@ -235,9 +235,9 @@ fn made(
         job.network = Network::None;
     }
     job.triggers_allowed = Some(narrower(caps, job.triggers_allowed.as_ref()));
-    let profile = profile_of(state, asking);
-    profile.limit(&mut job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
-    job.profile = Some(profile.name);
+    let declaration = declaration_of(state, asking);
+    declaration.limit(&mut job).map_err(|message| format!("{name:?}: {message}"))?;
+    job.profile = Some(declaration.effective_profile().name);
     Ok(job)
 }
 

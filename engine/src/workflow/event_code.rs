@@ -1,4 +1,4 @@
-//! The code of an event: jobs that take their project's code take it where the event says.
+//! The code of an event: jobs that take their project's code take it where the event says, be it another repository.
 
 use super::{Resources, Workflow};
 use crate::address::Address;
@@ -22,6 +22,22 @@ impl Workflow {
             for declaration in self.jobs.values_mut() {
                 if let Some(of_job) = declaration.job.source.as_mut().filter(|of_job| **of_job == source) {
                     of_job.reference = reference.map(str::to_owned);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes the code of a fork instead of the project's, at a commit. Nothing that opens the project's repository is given
+    /// to another one.
+    pub fn take_code_from(&mut self, resources: &dyn Resources, repository: &str, commit: &str) -> bool {
+        let Some(source) = self.project_source(resources) else { return false };
+        if source.git.is_some() && source.reference.is_none() {
+            for declaration in self.jobs.values_mut() {
+                if let Some(of_job) = declaration.job.source.as_mut().filter(|of_job| **of_job == source) {
+                    of_job.git = Some(repository.to_owned());
+                    of_job.reference = Some(commit.to_owned());
+                    of_job.credentials = None;
                 }
             }
         }

@@ -44,16 +44,20 @@ impl Profile {
             return Err(Trouble { code: "RC1061", ..Trouble::new(&excess.field, self.refusal(&excess)) });
         }
         job.timeout = job.timeout.or(self.spec.max_timeout);
-        if let Some(most) = &self.spec.limits {
-            let wanted = job.resources.unwrap_or_default();
-            job.resources = Some(Resources {
-                cpu: wanted.cpu.or(most.cpu),
-                memory: wanted.memory.or(most.memory),
-                disk: wanted.disk.or(most.disk),
-                pids: wanted.pids.or(most.pids),
-            });
-        }
+        job.resources = self.resources(job.resources);
         Ok(())
+    }
+
+    /// What a job may use of a machine: what it asks for, else the most that it may.
+    pub(crate) fn resources(&self, wanted: Option<Resources>) -> Option<Resources> {
+        let Some(most) = &self.spec.limits else { return wanted };
+        let wanted = wanted.unwrap_or_default();
+        Some(Resources {
+            cpu: wanted.cpu.or(most.cpu),
+            memory: wanted.memory.or(most.memory),
+            disk: wanted.disk.or(most.disk),
+            pids: wanted.pids.or(most.pids),
+        })
     }
 
     /// An excess in words.

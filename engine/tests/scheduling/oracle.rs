@@ -1,11 +1,11 @@
 //! What must hold of every run, told from the workflow and from what happened, in the simplest way there is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::spec::Condition;
 use reactorcide_engine::scheduler::{
-    AttemptResult, Command, Event, Millis, NodeStatus, RunState, RunStatus, Transition,
+    AttemptResult, Command, Event, Gate, Millis, NodeStatus, RunState, RunStatus, Transition,
 };
 use serde_json::Value;
 
@@ -46,6 +46,8 @@ enum Expected {
 enum Decision {
     Waits,
     WaitsForUnknown,
+    /// Somebody has to approve it.
+    Held,
     Starts,
     Expands(usize),
     Skips,
@@ -64,7 +66,11 @@ pub struct Oracle {
     pub finished: Option<RunStatus>,
     expected: Expected,
     told: Option<Told>,
+    told_to_begin: bool,
     began: bool,
+    /// What keeps the run from beginning, in order.
+    gates: VecDeque<Gate>,
+    approved: BTreeSet<String>,
     stop_all: bool,
     live: BTreeSet<String>,
 }
@@ -87,6 +93,8 @@ impl Oracle {
             }
         }
         let seen = known.keys().map(|name| (name.clone(), Seen::default())).collect();
+        let admission = scenario.admission.as_ref().map(|_| Gate::Approval);
+        let place = scenario.workflow.concurrency.as_ref().map(|_| Gate::Place);
         Self {
             known,
             left_out,
@@ -97,7 +105,10 @@ impl Oracle {
             finished: None,
             expected: Expected::Nothing,
             told: None,
+            told_to_begin: false,
             began: false,
+            gates: admission.into_iter().chain(place).collect(),
+            approved: BTreeSet::new(),
             stop_all: false,
             live: BTreeSet::new(),
         }
@@ -121,10 +132,22 @@ impl Oracle {
             return;
         }
         match event {
-            Event::Begin => self.began = true,
+            Event::Begin => self.told_to_begin = true,
+            Event::Approve { node: None, .. } if self.told_to_begin => {
+                self.gates.pop_front_if(|gate| *gate == Gate::Approval);
+            }
+            Event::Admit if self.told_to_begin => {
+                self.gates.pop_front_if(|gate| *gate == Gate::Place);
+            }
+            Event::Approve { node: Some(node), .. } => {
+                self.approved.insert(node.clone());
+            }
             Event::Cancel { force, .. } => {
-                self.began = true;
-                self.cancelled = Some(self.cancelled.unwrap_or(false) || *force);
+                // What was told to begin, and could not, has nothing to clean up.
+                let force = *force || self.told_to_begin && !self.gates.is_empty();
+                self.gates.clear();
+                self.told_to_begin = true;
+                self.cancelled = Some(self.cancelled.unwrap_or(false) || force);
                 self.stop_all = true;
             }
             Event::AttemptFinished { node, attempt, result } if self.is_current(node, *attempt) => {
@@ -140,6 +163,7 @@ impl Oracle {
             }
             _ => {}
         }
+        self.began = self.told_to_begin && self.gates.is_empty();
     }
 
     fn after_result(&mut self, node: &str, result: &AttemptResult, now: Millis) -> Expected {
@@ -214,7 +238,7 @@ impl Oracle {
             When::Succeeded(of) if self.ended(of) == Some(NodeStatus::Succeeded) => {}
             When::Succeeded(_) => return Decision::Skips,
         }
-        match &job.each {
+        let started = match &job.each {
             Each::One => Decision::Starts,
             Each::Fixed(count) => Decision::Expands(*count),
             Each::Output(of) if !job.depends_on.contains(of) => Decision::Fails,
@@ -224,7 +248,9 @@ impl Oracle {
                     .map_or(Decision::Fails, |items| Decision::Expands(items.len())),
                 _ => Decision::Fails,
             },
-        }
+        };
+        let held = job.protected && !self.approved.contains(name) && started != Decision::Fails;
+        if held { Decision::Held } else { started }
     }
 
     /// After a step: whether what came of it is right.
@@ -249,6 +275,9 @@ impl Oracle {
                     assert_eq!(self.seen[node].attempts, *attempt, "{node} is stopped");
                     assert!(stopped.insert(node.clone()), "{node} is stopped twice");
                 }
+                Command::Line(slot) => {
+                    assert_eq!((slot.group.as_str(), self.gates.front()), ("g", Some(&Gate::Place)))
+                }
                 Command::Finish(status) => self.finish(*status, state),
             }
         }
@@ -260,9 +289,19 @@ impl Oracle {
             }
         }
         if self.began && self.finished.is_none() {
-            assert!(!self.live.is_empty(), "nothing runs, and the run has not ended: {:?}", state.rows());
+            let waits = state.held().next().is_some();
+            assert!(
+                !self.live.is_empty() || waits,
+                "nothing runs, and the run has not ended: {:?}",
+                state.rows()
+            );
         }
-        assert_eq!(self.finished.unwrap_or(RunStatus::Running), state.status());
+        let goes_on = if self.told_to_begin && !self.gates.is_empty() {
+            RunStatus::Waiting
+        } else {
+            RunStatus::Running
+        };
+        assert_eq!(self.finished.unwrap_or(goes_on), state.status());
     }
 
     /// No node waits although it need not.
@@ -274,7 +313,7 @@ impl Oracle {
             if seen.ended.is_none() && seen.attempts == 0 && seen.parts.is_none() {
                 let decision = self.decide(base(name));
                 assert!(
-                    matches!(decision, Decision::Waits | Decision::WaitsForUnknown),
+                    matches!(decision, Decision::Waits | Decision::WaitsForUnknown | Decision::Held),
                     "{name} waits, though it should be: {decision:?}"
                 );
             }
@@ -284,11 +323,15 @@ impl Oracle {
     fn recorded(&mut self, transition: &Transition, state: &RunState) {
         assert!(!transition.reason.is_empty(), "no reason: {transition:?}");
         let Some(name) = &transition.node else {
-            assert_ne!(transition.to, "running");
+            let waits = !self.gates.is_empty();
+            assert_eq!(transition.to == "waiting" && self.finished.is_none(), waits, "{transition:?}");
             return;
         };
         assert_eq!(self.ended(name), None, "it has ended already: {transition:?}");
         match transition.to.as_str() {
+            "waiting" if transition.reason.contains("an approval") => {
+                assert_eq!(self.decide(name), Decision::Held, "{transition:?}");
+            }
             "waiting" | "queued" => {}
             "running" => self.runs(name),
             "succeeded" => self.end(name, NodeStatus::Succeeded, state),
@@ -363,7 +406,9 @@ impl Oracle {
             assert_eq!(status, should.unwrap_or(NodeStatus::Succeeded), "{name} of {ends:?}");
         } else if status == NodeStatus::Cancelled {
             let force = self.cancelled.unwrap_or_else(|| panic!("{name} is cancelled, though nobody asked"));
-            assert!(force || !self.known[base(name)].on_cancel, "{name} is for cleaning up");
+            let job = &self.known[base(name)];
+            let is_held = job.protected && !self.approved.contains(base(name));
+            assert!(force || !job.on_cancel || is_held, "{name} is for cleaning up");
             assert!(!seen.running, "{name} runs, so only its worker can tell its end");
         } else {
             assert_eq!(seen.live, None, "{name} ends as {status:?} while an attempt lives");

@@ -6,10 +6,11 @@ use fastrand::Rng;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::value::Duration;
 use reactorcide_engine::config::{
-    CommandLine, ExecutionProfileSpec, FailureReason, ForEach, Job, Kind, Matrix, Retry, TriggersAllowed,
+    CommandLine, Concurrency, ConcurrencyMode, ExecutionProfileSpec, FailureReason, ForEach, Job, Kind,
+    Matrix, Protection, Retry, TriggersAllowed,
 };
 use reactorcide_engine::protocol::spec::Condition;
-use reactorcide_engine::scheduler::Selection;
+use reactorcide_engine::scheduler::{Admission, Selection};
 use reactorcide_engine::workflow::{Declaration, Profile, Workflow};
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ pub struct Known {
     pub on_cancel: bool,
     pub retry: Option<Retry>,
     pub delicate: bool,
+    /// It deploys to where somebody has to approve.
+    pub protected: bool,
     pub caps: TriggersAllowed,
     pub depth: u32,
     /// What a trigger asked for; nothing where the pipeline declares it.
@@ -53,6 +56,8 @@ pub struct Scenario {
     pub workflow: Workflow,
     pub known: BTreeMap<String, Known>,
     pub selection: Option<Selection>,
+    /// Somebody has to approve the run.
+    pub admission: Option<Admission>,
     /// Chances in percent.
     pub fails: u32,
     pub triggers: u32,
@@ -88,7 +93,10 @@ pub fn scenario(rng: &mut Rng) -> Scenario {
     for (index, name) in names.iter().enumerate() {
         let (job, about) = job(rng, &names[..index], spread);
         let spec = ExecutionProfileSpec::default();
-        jobs.insert(name.clone(), Declaration { job, profile: Profile { name: "p".into(), spec } });
+        let approvers = vec!["ada".to_owned()];
+        let protection = about.protected.then(|| Protection { approvers, ..Protection::default() });
+        let declaration = Declaration::new(job, Profile { name: "p".into(), spec });
+        jobs.insert(name.clone(), Declaration { protection, ..declaration });
         known.insert(name.clone(), about);
     }
     let selection = (rng.u8(..8) == 0).then(|| Selection {
@@ -99,13 +107,27 @@ pub fn scenario(rng: &mut Rng) -> Scenario {
         address: Address::new(Kind::Pipeline, Some("web"), "ci"),
         vars: BTreeMap::from([("channel".to_owned(), json!("stable"))]),
         inputs: BTreeMap::new(),
+        concurrency: (rng.u8(..4) == 0).then(|| Concurrency {
+            group: "g".into(),
+            limit: 1,
+            mode: ConcurrencyMode::Queue,
+        }),
         jobs,
         templates: BTreeMap::new(),
     };
     let fails = [0, 10, 30, 60][rng.usize(..4)];
     let triggers = [0, 0, 15, 40][rng.usize(..4)];
     let cancels = [0, 0, 1, 4][rng.usize(..4)];
-    Scenario { workflow, known, selection, fails, triggers, cancels }
+    let admission = (rng.u8(..4) == 0).then(|| Admission {
+        author: "mallory".into(),
+        reason: "nobody knows them".into(),
+        number: 12,
+        head: "a".into(),
+        base: "b".into(),
+        profile: None,
+        policy: "1".into(),
+    });
+    Scenario { workflow, known, selection, admission, fails, triggers, cancels }
 }
 
 pub fn condition(rng: &mut Rng) -> Condition {
@@ -150,6 +172,7 @@ fn job(rng: &mut Rng, before: &[String], spread: usize) -> (Job, Known) {
         on_cancel: rng.u8(..4) == 0,
         retry,
         delicate: rng.u8(..6) == 0,
+        protected: rng.u8(..10) == 0,
         caps,
         depth: 0,
         request: None,

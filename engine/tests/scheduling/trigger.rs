@@ -113,6 +113,7 @@ fn new_jobs(oracle: &Oracle, node: &str, request: &TriggerRequest) -> Option<BTr
                 on_cancel: false,
                 retry: None,
                 delicate: false,
+                protected: false,
                 caps: asking.caps.clone(),
                 depth: 0,
                 request: Some(text),

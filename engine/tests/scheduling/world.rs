@@ -7,7 +7,7 @@ use fastrand::Rng;
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::trigger::TriggerRequest;
 use reactorcide_engine::scheduler::{
-    AttemptResult, Command, Event, Millis, NewRun, NodeStatus, RunState, RunStatus, Stored, step,
+    AttemptResult, Command, Event, Gate, Millis, NewRun, NodeStatus, RunState, RunStatus, Stored, step,
 };
 use serde_json::json;
 
@@ -19,7 +19,9 @@ use crate::trigger;
 const MAX_STEPS: usize = 20_000;
 
 /// What all seeds together must have reached.
-pub const EVERYTHING: [&str; 17] = [
+pub const EVERYTHING: [&str; 19] = [
+    "approval",
+    "approval of nothing",
     "run succeeded",
     "run failed",
     "run cancelled",
@@ -91,7 +93,7 @@ struct Chances {
 pub fn simulate(seed: u64, stored: bool) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let scenario = scenario(&mut rng);
-    let state = RunState::new(NewRun {
+    let mut state = RunState::new(NewRun {
         id: "r1".into(),
         workflow: scenario.workflow.clone(),
         event: json!({"type": "push"}),
@@ -99,6 +101,7 @@ pub fn simulate(seed: u64, stored: bool) -> Outcome {
         inputs: BTreeMap::new(),
         selection: scenario.selection.clone(),
     });
+    state.admission = scenario.admission.clone();
     let oracle = Oracle::new(&scenario, &state);
     let Scenario { fails, triggers, cancels, .. } = scenario;
     let mut world = World {
@@ -121,7 +124,7 @@ pub fn simulate(seed: u64, stored: bool) -> Outcome {
     }
     world.tell(Event::Begin);
     for _ in 0..MAX_STEPS {
-        if world.state.status() != RunStatus::Running && world.attempts.is_empty() {
+        if world.state.status().is_terminal() && world.attempts.is_empty() {
             return world.outcome();
         }
         world.something_happens();
@@ -138,6 +141,9 @@ impl World {
         match self.rng.u8(..16) {
             0 if !self.heard.is_empty() => self.hear_again(),
             2 if self.rng.bool() => self.oracle.nobody_is_forgotten(),
+            0..3 => self.approve(),
+            _ if self.state.gate().is_some() && self.rng.bool() => self.approve(),
+            _ if self.attempts.is_empty() && !self.state.status().is_terminal() => self.approve(),
             _ if self.attempts.is_empty() => {}
             3..=8 => {
                 let index = self.rng.usize(..self.attempts.len());
@@ -150,6 +156,36 @@ impl World {
                 let index = self.rng.usize(..self.attempts.len());
                 self.work(index);
             }
+        }
+    }
+
+    /// Somebody approves what waits for it, or what does not; the run's group has a place.
+    fn approve(&mut self) {
+        let held: Vec<String> = self.state.held().map(str::to_owned).collect();
+        let by = "ada".to_owned();
+        let node = match self.state.nodes() {
+            nodes if !nodes.is_empty() && self.rng.u8(..8) == 0 => {
+                Some(nodes[self.rng.usize(..nodes.len())].name.clone())
+            }
+            _ if held.is_empty() => None,
+            _ => Some(held[self.rng.usize(..held.len())].clone()),
+        };
+        let (event, counts) = match (self.state.gate(), node) {
+            (Some(Gate::Place), _) => (Event::Admit, true),
+            (gate, None) => (Event::Approve { node: None, by }, gate == Some(Gate::Approval)),
+            (Some(Gate::Approval), Some(_)) => (Event::Approve { node: None, by }, true),
+            (None, Some(node)) => {
+                let waits = held.contains(&node);
+                (Event::Approve { node: Some(node), by }, waits)
+            }
+        };
+        if counts {
+            self.count("approval");
+            self.tell(event);
+        } else {
+            self.count("approval of nothing");
+            self.tell_in_vain(event);
+            self.tell_in_vain(Event::Admit);
         }
     }
 
@@ -349,7 +385,7 @@ impl World {
     fn outcome(mut self) -> Outcome {
         self.oracle.nobody_is_forgotten();
         self.count(match self.state.status() {
-            RunStatus::Running => unreachable!("it has ended"),
+            RunStatus::Running | RunStatus::Waiting => unreachable!("it has ended"),
             RunStatus::Succeeded => "run succeeded",
             RunStatus::Failed => "run failed",
             RunStatus::Cancelled => "run cancelled",

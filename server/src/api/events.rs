@@ -6,6 +6,7 @@ use reactorcide_engine::address::Address;
 use reactorcide_engine::audit::{Draft, Outcome};
 use reactorcide_engine::config::{EventType, Kind, Spec};
 use reactorcide_engine::identity::Capability;
+use reactorcide_engine::proposal::Told;
 use reactorcide_engine::scheduler::Millis;
 use reactorcide_engine::trigger_match::{RunEvent, starts};
 use schemars::JsonSchema;
@@ -162,7 +163,7 @@ async fn create(
     };
     let event = event_of(kind.into(), data)?;
     let sender = Sender { api: &context.api, actor: context.actor(), request: context.request.clone() };
-    let delivered = deliver(&sender, &current, &project, &event, &delivery).await?;
+    let delivered = deliver(&sender, &current, &project, &event, None, &delivery).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivered)))
 }
 
@@ -208,8 +209,7 @@ pub(super) fn event_of(kind: EventType, data: EventData) -> Result<RunEvent, Pro
         return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
     }
     let sha = sha.unwrap_or_default();
-    let (action, schedule, due) = Default::default();
-    Ok(RunEvent { kind, branch, tag, sha, action, changed_files, schedule, due })
+    Ok(RunEvent { branch, tag, sha, changed_files, ..RunEvent::of(kind) })
 }
 
 /// Who sends an event.
@@ -229,6 +229,7 @@ pub(super) async fn deliver(
     current: &Current,
     project: &str,
     event: &RunEvent,
+    told: Option<&Told>,
     delivery: &Delivery,
 ) -> Result<Delivered, Problem> {
     let mut delivered = Delivered { started: Vec::new(), others: Vec::new() };
@@ -255,6 +256,7 @@ pub(super) async fn deliver(
             vars: Default::default(),
             selection: None,
             actor: sender.actor.clone(),
+            told: told.cloned(),
         };
         let begun = match start(&current.catalog, wanted, Some(format!("{} {pipeline}", delivery.key))) {
             Ok(begun) => begun,

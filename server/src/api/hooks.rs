@@ -1,5 +1,6 @@
 //! Signed webhooks: events of systems that have no token and share a secret with a project.
 
+mod event;
 mod signature;
 
 use axum::Json as Answer;
@@ -7,14 +8,16 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use reactorcide_engine::address::Address;
-use reactorcide_engine::config::{EventType, Kind, SecretSource, Spec};
+use reactorcide_engine::config::{Kind, SecretSource, Spec};
 use reactorcide_engine::policy::secret_key;
 use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::reference::secret_name;
 use sha2::{Digest, Sha256};
 
+use self::event::told;
+pub use self::event::{HookEvent, HookSender, HookWord, PullRequest, PullRequestSide};
 use super::context::{Path, RequestId};
-use super::events::{Delivered, Delivery, EventData, Sender, deliver, event_of};
+use super::events::{Delivered, Delivery, Sender, deliver, event_of};
 use super::{Api, Problem, Route};
 use crate::applied::Current;
 use crate::conductor::now;
@@ -31,7 +34,7 @@ pub fn routes() -> Vec<Route> {
                 "runs",
                 "Takes an event that is signed with the project's secret: X-Reactorcide-Timestamp and X-Reactorcide-Signature",
             )
-            .maybe_body::<EventData>()
+            .maybe_body::<HookEvent>()
             .answers::<Delivered>(202)
             .problems(&[401]),
     ]
@@ -55,19 +58,21 @@ async fn receive(
         return Err(Problem::unauthenticated("the webhook is not signed as it must be")
             .hint("docs/events.md says how to sign; the server's log says what was wrong"));
     }
-    let data: EventData = if body.iter().all(u8::is_ascii_whitespace) {
-        EventData::default()
+    let said: HookEvent = if body.iter().all(u8::is_ascii_whitespace) {
+        HookEvent::default()
     } else {
         serde_json::from_slice(&body).map_err(|error| Problem::unprocessable(error.to_string()))?
     };
+    let HookEvent { kind, repository, pull_request, sender, data } = said;
     let delivery = match &data.delivery_id {
         Some(id) => format!("id {id}"),
         None => format!("body {}", signed(&headers, &body)),
     };
     let delivery = Delivery::known(format!("hooks {project} {delivery}"));
-    let event = event_of(EventType::Webhook, data)?;
+    let mut event = event_of(kind.into(), data)?;
+    let told = told(&mut event, repository, pull_request, sender)?;
     let sender = Sender { api: &api, actor: format!("webhook:{project}"), request: request.0.0 };
-    let delivered = deliver(&sender, &current, &project, &event, &delivery).await?;
+    let delivered = deliver(&sender, &current, &project, &event, told.as_ref(), &delivery).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivered)))
 }
 

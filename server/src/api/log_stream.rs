@@ -34,7 +34,7 @@ pub fn follow_run(api: Api, run: String, from: u64) -> impl IntoResponse {
         let mut closing = api.closing.clone();
         loop {
             let Ok(found) = api.conductor.runs.transitions(&run, from, PAGE).await else { return None };
-            let ended = found.iter().any(|transition| transition.node.is_none());
+            let ended = found.iter().any(|transition| transition.ends_run());
             if !found.is_empty() {
                 let rows: Vec<TransitionRow> =
                     (from..).zip(found).map(|(ordinal, one)| TransitionRow::new(ordinal, one)).collect();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(crate) use self::rows::failure_word;
-pub use self::rows::{JobRow, RemovedRow, Run, RunDetail, TransitionRow};
+pub use self::rows::{JobRow, RemovedRow, Run, RunDetail, TransitionRow, WaitsFor};
 use super::context::{Context, Json, MaybeJson, Path, Query};
 use super::log_stream::follow_run;
 use super::problem::within;
@@ -102,6 +102,7 @@ pub struct ListRuns {
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the words say it")]
 pub enum RunStatusWord {
+    Waiting,
     Running,
     Succeeded,
     Failed,
@@ -111,6 +112,7 @@ pub enum RunStatusWord {
 impl From<RunStatusWord> for RunStatus {
     fn from(word: RunStatusWord) -> Self {
         match word {
+            RunStatusWord::Waiting => Self::Waiting,
             RunStatusWord::Running => Self::Running,
             RunStatusWord::Succeeded => Self::Succeeded,
             RunStatusWord::Failed => Self::Failed,
@@ -204,19 +206,15 @@ async fn create(
         return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
     }
     let event = RunEvent {
-        kind: EventType::Manual,
         branch: body.branch.unwrap_or_default(),
         tag: body.tag.unwrap_or_default(),
         sha: body.sha.unwrap_or_default(),
-        action: String::new(),
-        changed_files: Vec::new(),
-        schedule: String::new(),
-        due: String::new(),
+        ..RunEvent::of(EventType::Manual)
     };
     let selection = (!body.jobs.is_empty())
         .then(|| Selection { jobs: body.jobs.clone(), follow_needs: body.follow_needs });
     let (inputs, vars, actor) = (body.inputs, body.vars, context.actor());
-    let wanted = Wanted { pipeline, event, inputs, vars, selection, actor };
+    let wanted = Wanted { pipeline, event, inputs, vars, selection, actor, told: None };
     let key = idempotency_key(&context, &headers, "runs")?;
     let begun = start(&current.catalog, wanted, key)?;
     accept(&context, begun).await
@@ -283,7 +281,8 @@ async fn show(context: Context, Path(run): Path<String>) -> Result<Answer<RunDet
         let trace_id = state.trace.as_ref().map(Trace::id);
         let run = Run::from(known.record.clone());
         let (inputs, vars) = (state.inputs.clone(), state.vars().clone());
-        RunDetail { run, trigger, trace_id, inputs, vars, jobs, removed: Vec::new() }
+        let (waits_for, approved_by) = (WaitsFor::of(state), state.approved_by().map(str::to_owned));
+        RunDetail { run, trigger, trace_id, waits_for, approved_by, inputs, vars, jobs, removed: Vec::new() }
     });
     let mut detail = match look.await {
         Ok(detail) => detail,
@@ -292,6 +291,8 @@ async fn show(context: Context, Path(run): Path<String>) -> Result<Answer<RunDet
             run: record.into(),
             trigger: BTreeMap::new(),
             trace_id: None,
+            waits_for: None,
+            approved_by: None,
             inputs: BTreeMap::new(),
             vars: BTreeMap::new(),
             jobs: Vec::new(),
@@ -387,7 +388,7 @@ async fn cancel(
 ) -> Result<StatusCode, Problem> {
     let record = run_of(&context, &run, Capability::RunsCancel).await?;
     within("reason", body.reason.as_deref(), 0, 1000)?;
-    if record.status != RunStatus::Running {
+    if record.status.is_terminal() {
         return Err(Problem::conflict(format!("the run has already ended: {}", record.status.as_str())));
     }
     let reason = body.words("cancelled", &context.actor());
@@ -413,7 +414,7 @@ async fn retry(
     MaybeJson(body): MaybeJson<RetryRun>,
 ) -> Result<impl IntoResponse, Problem> {
     let record = run_of(&context, &run, Capability::RunsStart).await?;
-    if record.status == RunStatus::Running {
+    if !record.status.is_terminal() {
         return Err(Problem::conflict("the run goes on").hint("cancel it first, or wait for its end"));
     }
     if body.failed_only && record.status == RunStatus::Succeeded {

@@ -1,5 +1,6 @@
 //! The interface from outside: requests against the router, with everything behind it in memory.
 
+mod approvals;
 mod config;
 mod events;
 mod identity;

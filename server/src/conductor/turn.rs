@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use reactorcide_engine::runs::{Accepted, Commit, Known, Outcome, RunStore, Said};
-use reactorcide_engine::scheduler::{Millis, RunStatus};
+use reactorcide_engine::scheduler::Millis;
 use reactorcide_engine::store::StoreError;
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -215,7 +215,7 @@ impl Turns {
             return look(Err(error));
         }
         let known = &self.known[run];
-        let ended = known.state.status() != RunStatus::Running;
+        let ended = known.state.status().is_terminal();
         look(Ok(known));
         if ended {
             self.forget(run);
@@ -230,7 +230,8 @@ impl Turns {
             run: Arc::from(commit.run.as_str()),
             stops: !commit.stop.is_empty() || !commit.over.is_empty(),
             ended: commit.ended.is_some(),
-            crowds: commit.enqueue.iter().any(|entry| entry.slot.is_some()),
+            crowds: commit.enqueue.iter().any(|entry| entry.slot.is_some())
+                || commit.over.iter().any(|(node, _)| node.is_empty()),
         });
     }
 

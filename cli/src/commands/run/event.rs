@@ -71,14 +71,13 @@ impl EventArgs {
         };
         let branch = self.branch.clone().or_else(|| checked_out(source)).unwrap_or_default();
         RunEvent {
-            kind,
             branch,
             tag: self.tag.clone().unwrap_or_default(),
             sha: self.sha.clone().unwrap_or_default(),
             action: if kind == EventType::PullRequest { "synchronize".to_owned() } else { String::new() },
             changed_files: self.changed_files.clone(),
-            schedule: String::new(),
-            due: String::new(),
+            origin: "base".to_owned(),
+            ..RunEvent::of(kind)
         }
     }
 }

@@ -174,7 +174,7 @@ async fn go(plan: Plan, secrets: Given, how: &How, settings: &Settings) -> Resul
     Ok(match end.status {
         RunStatus::Succeeded => Exit::Success,
         RunStatus::Cancelled => Exit::Interrupted,
-        RunStatus::Failed | RunStatus::Running => Exit::Failed,
+        RunStatus::Failed | RunStatus::Running | RunStatus::Waiting => Exit::Failed,
     })
 }
 

@@ -106,7 +106,7 @@ pub struct ListArgs {
     /// Those of a pipeline, by its address
     #[arg(long, value_name = "ADDRESS")]
     pipeline: Option<String>,
-    /// Those that are running, succeeded, failed or cancelled
+    /// Those that are waiting, running, succeeded, failed or cancelled
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
     /// How many
@@ -239,6 +239,15 @@ async fn show(client: &Client, run: &str, json: bool) -> Result<Exit, Failure> {
     if let Some(earlier) = &detail.run.retry_of {
         lines.push(format!("  repeats     {earlier}"));
     }
+    if let Some(waits) = &detail.waits_for {
+        lines.push(format!("  waits for   {}: {}", waits.gate, safe(&waits.reason)));
+        let of = [("author", &waits.author), ("head", &waits.head), ("base", &waits.base)];
+        let profile = waits.profile.as_ref().map(|profile| ("profile", profile));
+        for (what, value) in of.into_iter().chain(profile).filter(|(_, value)| !value.is_empty()) {
+            lines.push(format!("  {what:<11} {}", safe(value)));
+        }
+    }
+    lines.extend(detail.approved_by.as_ref().map(|by| format!("  {:<11} {}", "approved by", safe(by))));
     lines.extend(detail.trace_id.as_ref().map(|id| format!("  {:<11} {id}", "trace")));
     let said = |what: &str, values: &BTreeMap<String, Value>| {
         let texts: Vec<String> = values

@@ -15,11 +15,12 @@ fn run(event: Value, jobs: Value) -> RunState {
         serde_json::from_value(json!({"name": "trusted", "spec": {"secrets": "granted"}}))
             .expect("a profile");
     let jobs: BTreeMap<String, crate::config::Job> = serde_json::from_value(jobs).expect("jobs");
-    let declaration = |job| Declaration { job, profile: profile.clone() };
+    let declaration = |job| Declaration::new(job, profile.clone());
     let workflow = Workflow {
         address: Address::new(Kind::Pipeline, Some("web"), "ci"),
         vars: BTreeMap::new(),
         inputs: BTreeMap::new(),
+        concurrency: None,
         jobs: jobs.into_iter().map(|(name, job)| (name, declaration(job))).collect(),
         templates: BTreeMap::new(),
     };

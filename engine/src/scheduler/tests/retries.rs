@@ -99,7 +99,8 @@ fn a_run_is_repeated_whole_or_for_what_did_not_succeed() {
     assert_eq!(run.finished, Some(RunStatus::Failed));
 
     let begin = |state: RunState| {
-        let mut again = Run { state, now: 9_000, queue: Vec::new(), stops: Vec::new(), finished: None };
+        let mut again =
+            Run { state, now: 9_000, queue: Vec::new(), stops: Vec::new(), line: Vec::new(), finished: None };
         again.send(Event::Begin);
         again
     };

@@ -6,7 +6,7 @@ use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::removals::RemovalRecord;
 use reactorcide_engine::runs::RunRecord;
-use reactorcide_engine::scheduler::{self, Millis, Transition};
+use reactorcide_engine::scheduler::{self, Gate, Millis, RunState, Transition};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -64,6 +64,12 @@ pub struct RunDetail {
     /// What its lines in logs and its spans elsewhere are found by: the id of its W3C trace.
     #[serde(default)]
     pub trace_id: Option<String>,
+    /// What keeps it from beginning, where something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Its inputs.
     pub inputs: BTreeMap<String, Value>,
     /// Its variables now.
@@ -73,6 +79,52 @@ pub struct RunDetail {
     /// What retention removed of it.
     #[serde(default)]
     pub removed: Vec<RemovedRow>,
+}
+
+/// What keeps a run from beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitsFor {
+    /// `approval`, or `place` in its group.
+    pub gate: String,
+    /// Why it needs an approval, or the group.
+    pub reason: String,
+    /// Whose code it is, by their name at the forge.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// The commit that an approval is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub head: String,
+    /// The commit that it is proposed for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub base: String,
+    /// The profile that bounds every job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+}
+
+impl WaitsFor {
+    /// What a run waits for now.
+    pub(super) fn of(state: &RunState) -> Option<Self> {
+        let admission = state.admission.clone();
+        Some(match (state.gate()?, admission) {
+            (Gate::Approval, Some(admission)) => Self {
+                gate: "approval".to_owned(),
+                reason: admission.reason,
+                author: admission.author,
+                head: admission.head,
+                base: admission.base,
+                profile: admission.profile,
+            },
+            (gate, _) => Self {
+                gate: if gate == Gate::Place { "place" } else { "approval" }.to_owned(),
+                reason: state.workflow.slot(&state.event).map(|slot| slot.group).unwrap_or_default(),
+                author: String::new(),
+                head: String::new(),
+                base: String::new(),
+                profile: None,
+            },
+        })
+    }
 }
 
 /// Something that is kept no longer.

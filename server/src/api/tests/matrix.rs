@@ -248,6 +248,11 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "listTransitions" => plain(&format!("/api/v1/runs/{run}/transitions"), web),
         "followRun" => plain(&format!("/api/v1/runs/{run}/events"), web),
         "cancelRun" => plain(&format!("/api/v1/runs/{run}/cancel"), web),
+        "approveRun" => plain(&format!("/api/v1/runs/{run}/approve"), web),
+        "approvePullRequest" => {
+            let body = json!({"head": "a".repeat(40)});
+            with("/api/v1/projects/web/pull-requests/1/approve", body, web)
+        }
         "retryRun" => plain(&format!("/api/v1/runs/{ended}/retry"), web),
         "getJob" => plain(&format!("/api/v1/runs/{run}/jobs/build"), web),
         "getLog" => plain(&format!("/api/v1/runs/{run}/jobs/build/log"), web),
