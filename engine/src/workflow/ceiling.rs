@@ -96,13 +96,17 @@ fn take_secrets(job: &mut Job) -> Vec<String> {
     job.secrets.clear();
     let names_secret =
         |value: &String| placeholder::find(value).iter().any(|found| found.namespace == "secret");
-    job.environment.retain(|name, value| {
-        let goes = names_secret(value);
-        if goes {
-            taken.push(name.clone());
-        }
-        !goes
-    });
+    let environments = job.steps.iter_mut().map(|step| &mut step.environment);
+    for environment in environments.chain([&mut job.environment]) {
+        environment.retain(|name, value| {
+            let goes = names_secret(value);
+            if goes {
+                taken.push(name.clone());
+            }
+            !goes
+        });
+    }
     taken.sort();
+    taken.dedup();
     taken
 }

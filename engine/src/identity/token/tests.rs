@@ -123,7 +123,7 @@ fn a_scope_holds_no_more_than_another() {
         assert_eq!(read(&scope), scope);
     }
     // A name of another version takes away.
-    assert_eq!(Scope::read(Some("secrets.read"), None), scope(Some(&[]), None));
+    assert_eq!(Scope::read(Some("things.invent"), None), scope(Some(&[]), None));
 }
 
 proptest! {
