@@ -259,24 +259,30 @@ impl<'a> Resolver<'a> {
             .ok_or_else(|| Trouble::new("/profile", format!("there is no profile {name:?}")))?;
         profile.limit(&mut job)?;
         job.profile = Some(name.to_owned());
-        let protection = self.protection(&mut job);
+        let protection = self.protection(&mut job)?;
         Ok(Declaration { protection, ..Declaration::new(job, profile) })
     }
 
     /// What the environment demands that a job deploys to. One that takes one deployment at a time is a group.
-    fn protection(&self, job: &mut Job) -> Option<Protection> {
-        let name = job.deploys_to.as_deref()?;
-        let Some(Spec::Environment(environment)) = self.either(Kind::Environment, name) else { return None };
-        let protection = environment.protection.clone()?;
+    fn protection(&self, job: &mut Job) -> Result<Option<Protection>, Trouble> {
+        let Some(name) = job.deploys_to.as_deref() else { return Ok(None) };
+        let Some(Spec::Environment(environment)) = self.either(Kind::Environment, name) else {
+            return Ok(None);
+        };
+        let Some(protection) = environment.protection.clone() else { return Ok(None) };
         if protection.exclusive {
-            let project = self.project.filter(|project| {
+            if job.concurrency.is_some() {
+                let message = format!("the environment {name:?} takes one deployment at a time already");
+                return Err(Trouble { code: "RC1060", ..Trouble::new("/concurrency", message) });
+            }
+            let own = |project: &&str| {
                 self.resources.at(&Address::new(Kind::Environment, Some(project), name)).is_some()
-            });
-            let of = project.map_or_else(String::new, |project| format!("{project}/"));
+            };
+            let of = self.project.filter(own).map_or_else(String::new, |project| format!("{project}/"));
             let group = format!("environment {of}{name}");
-            job.concurrency.get_or_insert(Concurrency { group, limit: 1, mode: ConcurrencyMode::Queue });
+            job.concurrency = Some(Concurrency { group, limit: 1, mode: ConcurrencyMode::Queue });
         }
-        Some(protection)
+        Ok(Some(protection))
     }
 
     /// Presets, then the environment that is deployed to, then what the job says itself.

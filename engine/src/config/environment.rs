@@ -16,7 +16,7 @@ pub struct EnvironmentSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}))]
     pub variables: BTreeMap<String, String>,
-    /// What must hold before a job deploys to it. Not in effect yet: waits for approvals.
+    /// What must hold before a job deploys to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
 }
@@ -25,10 +25,10 @@ pub struct EnvironmentSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protection {
-    /// Branches that may be deployed, as globs. Default: all.
+    /// Branches whose commits may be deployed, as globs; nothing that is only proposed for them. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<String>,
-    /// People or teams (`team:NAME`), one of whom, not the author, must approve.
+    /// People or teams (`team:NAME`), one of whom must approve: neither the author nor who started the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
     /// Time to wait first.

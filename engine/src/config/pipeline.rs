@@ -22,7 +22,8 @@ pub struct PipelineSpec {
     /// What whoever starts the run may set (`--input NAME=VALUE`). Conditions see them as `inputs`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Parameter>,
-    /// How many runs of one group go on at once. Not in effect yet: waits for the queue.
+    /// How many runs of one group go on at once. `${event:branch}` (or `tag`, `sha`, `number`) in the group's name is what
+    /// the event says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
     /// The jobs, by name.

@@ -111,7 +111,7 @@ pub struct ProjectConfig {
     /// Who applies it: a person, or a push to the default branch by itself.
     #[serde(default)]
     pub apply: ApplyMode,
-    /// How long a plan that waits for approval stays valid. Not in effect yet: waits for approvals.
+    /// How long a plan that waits for approval stays valid. Not in effect yet: waits for forges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_expires: Option<Duration>,
 }

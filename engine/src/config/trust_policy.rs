@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{EventType, Origin};
 
 /// What an event of some origin may run, and with which authority. The first rule that matches decides.
-/// Not in effect yet: waits for the server.
+/// Where none does, a pull request waits for an approval and then runs with the profile `untrusted`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrustPolicySpec {
@@ -40,7 +40,8 @@ pub struct TrustRule {
     /// The ExecutionProfile that is the ceiling of every job in the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Whether the pull request's own configuration may run, under that profile.
+    /// Whether the pull request's own configuration may run, under that profile. Not in effect yet: waits for forges, which
+    /// it would be fetched from.
     #[serde(default, skip_serializing_if = "super::project::is_false")]
     pub head_configuration: bool,
 }
