@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The SQL of each migration, for SQLite and for PostgreSQL, by number and name. The last number is the format of the
 /// state.
-const ALL: [(i64, &str, &str, &str); 14] = [
+const ALL: [(i64, &str, &str, &str); 15] = [
     (
         1,
         "resources",
@@ -91,6 +91,12 @@ const ALL: [(i64, &str, &str, &str); 14] = [
         "vault",
         include_str!("../migrations/sqlite/0014_vault.sql"),
         include_str!("../migrations/postgres/0014_vault.sql"),
+    ),
+    (
+        15,
+        "waiting",
+        include_str!("../migrations/sqlite/0015_waiting.sql"),
+        include_str!("../migrations/postgres/0015_waiting.sql"),
     ),
 ];
 

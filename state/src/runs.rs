@@ -14,7 +14,7 @@ use reactorcide_engine::queue::Entry;
 use reactorcide_engine::runs::{
     Accepted, Commit, Loaded, NewRecord, Outcome, RunFilter, RunRecord, RunStore, Used, pipelines_of,
 };
-use reactorcide_engine::scheduler::{RunStatus, Stored, Transition};
+use reactorcide_engine::scheduler::{Head, RunStatus, Stored, Transition};
 use reactorcide_engine::store::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +70,19 @@ pub(crate) fn urgency(number: i64) -> Urgency {
 /// The lines that entries stand in.
 fn lanes_of(entries: &[&Entry]) -> impl Iterator<Item = (String, String)> {
     entries.iter().map(|entry| (entry.project.clone(), entry.needs.to_text()))
+}
+
+/// What a status is in the column of that name: a run that waits goes on, and has something in another column.
+fn stored(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Waiting => RunStatus::Running.as_str(),
+        other => other.as_str(),
+    }
+}
+
+/// What keeps a run from beginning, in that column.
+fn gate(head: &Head) -> Option<&'static str> {
+    (head.status == RunStatus::Waiting).then_some("closed")
 }
 
 /// Which entries a commit is about.
@@ -140,7 +153,7 @@ macro_rules! runs_on {
                             .push_bind(&record.holder)
                             .push_bind(key)
                             .push_bind(record.started_at)
-                            .push_bind(record.status.as_str())
+                            .push_bind(stored(record.status))
                             .push_bind(0_i64)
                             .push_bind(0_i64)
                             .push_bind(text(definition))
@@ -263,7 +276,7 @@ macro_rules! runs_on {
 
             async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
                 let mut select = QueryBuilder::<$Sql>::new(
-                    "select id, pipeline, project, event, actor, retry_of, holder, started_at, ended_at, status from runs where 1 = 1",
+                    "select id, pipeline, project, event, actor, retry_of, holder, started_at, ended_at, status, gate from runs where 1 = 1",
                 );
                 if let Some(end) = &filter.id_end {
                     let length = i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
@@ -274,13 +287,18 @@ macro_rules! runs_on {
                     (" and id = ", filter.id.as_deref()),
                     (" and coalesce(project, '') = ", filter.project.as_deref()),
                     (" and pipeline = ", filter.pipeline.as_deref()),
-                    (" and status = ", filter.status.map(RunStatus::as_str)),
+                    (" and status = ", filter.status.map(stored)),
                     (" and event = ", filter.event.as_deref()),
                 ];
                 for (condition, value) in equal {
                     if let Some(value) = value {
                         select.push(condition).push_bind(value);
                     }
+                }
+                match filter.status {
+                    Some(RunStatus::Waiting) => drop(select.push(" and gate is not null")),
+                    Some(RunStatus::Running) => drop(select.push(" and gate is null")),
+                    _ => {}
                 }
                 if let Some((at, id)) = &filter.before {
                     select.push(" and (started_at, id) < (").push_bind(*at).push(", ").push_bind(id).push(")");
@@ -475,7 +493,8 @@ macro_rules! runs_on {
                 for batch in commits.chunks(BATCH) {
                     let mut update = QueryBuilder::<$Sql>::new(
                         "update runs set version = version + 1, ordinal = v.column2, head = coalesce(v.column3, head),
-                         status = coalesce(v.column4, status), ended_at = coalesce(v.column5, ended_at) from (",
+                         status = coalesce(v.column4, status), ended_at = coalesce(v.column5, ended_at),
+                         gate = case when v.column4 is null then gate else v.column6 end from (",
                     );
                     update.push_values(batch, |mut row, commit| {
                         let ordinal = i64::try_from(commit.ordinal).unwrap_or(i64::MAX);
@@ -483,8 +502,9 @@ macro_rules! runs_on {
                         row.push_bind(&commit.run)
                             .push_bind(ordinal + count)
                             .push_bind(commit.changes.head.as_ref().map(text))
-                            .push_bind(commit.changes.head.as_ref().map(|head| head.status.as_str()))
-                            .push_bind(commit.ended.map(|(_, at)| at));
+                            .push_bind(commit.changes.head.as_ref().map(|head| stored(head.status)))
+                            .push_bind(commit.ended.map(|(_, at)| at))
+                            .push_bind(commit.changes.head.as_ref().and_then(gate));
                     });
                     update.push(") as v where id = v.column1");
                     update.build().execute(&mut *connection).await.map_err(&failed)?;
@@ -620,7 +640,10 @@ macro_rules! runs_on {
                     holder: row.try_get("holder")?,
                     started_at: row.try_get("started_at")?,
                     ended_at: row.try_get("ended_at")?,
-                    status: RunStatus::of(status).unwrap_or(RunStatus::Running),
+                    status: match row.try_get::<Option<&str>, _>("gate")? {
+                        Some(_) => RunStatus::Waiting,
+                        None => RunStatus::of(status).unwrap_or(RunStatus::Running),
+                    },
                 })
             }
 

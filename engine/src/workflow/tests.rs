@@ -253,7 +253,8 @@ fn what_a_template_asks_for_is_held_to_the_profile_too() {
 fn one_deployment_at_a_time_is_a_group() {
     let jobs = json!({"a": {"image": "i", "command": "c", "deploys_to": "production"}});
     for (project, group) in [(None, "environment production"), (Some("web"), "environment web/production")] {
-        let environment = (Kind::Environment, project, "production", json!({"protection": {"exclusive": true}}));
+        let environment =
+            (Kind::Environment, project, "production", json!({"protection": {"exclusive": true}}));
         let workflow = with(jobs.clone(), &[environment]).expect("resolves");
         let concurrency = workflow.jobs["a"].job.concurrency.as_ref().expect("a group");
         assert_eq!((concurrency.group.as_str(), concurrency.limit), (group, 1));

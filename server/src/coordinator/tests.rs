@@ -53,6 +53,10 @@ impl Queue for Deaf {
         self.inner.superseded(limit).await
     }
 
+    async fn admitted(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.inner.admitted(limit).await
+    }
+
     async fn depth(&self, now: Millis) -> Result<Vec<Depth>, StoreError> {
         self.inner.depth(now).await
     }
