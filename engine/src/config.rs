@@ -4,6 +4,7 @@
 //! these types. A spec is always *normalised*: defaults are filled in where a field has one, and values such
 //! as durations are typed, so that equal configurations are equal values.
 
+mod delivery;
 mod environment;
 mod execution_profile;
 mod job;
@@ -23,6 +24,7 @@ pub mod value;
 mod webhook_target;
 mod worker_pool;
 
+pub use delivery::*;
 pub use environment::*;
 pub use execution_profile::*;
 pub use job::*;

@@ -21,6 +21,7 @@ pub mod fingerprint;
 pub mod format;
 pub mod glob;
 pub mod graph;
+pub mod id_token;
 pub mod identity;
 pub mod logs;
 pub mod outside;

@@ -153,6 +153,8 @@ pub struct ContainerSpec {
     pub user: User,
     /// What is mounted.
     pub mounts: Vec<Mount>,
+    /// Directories in memory.
+    pub tmpfs: Vec<Tmpfs>,
     /// Directories that are mounted with a layer over them; only for a provider that has layers.
     pub overlays: Vec<Overlay>,
     /// What it may use.
@@ -187,6 +189,16 @@ pub struct Mount {
     pub target: String,
     /// Cannot be written.
     pub read_only: bool,
+}
+
+/// A directory in memory, of the container alone and gone with it: nothing of it lies on a disk or in a layer. Only the
+/// container's user can enter it (0700); nothing in it can be executed, be a device or change who runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Absolute path in the container.
+    pub target: String,
+    /// The most that it holds, in bytes. It counts as memory of the container.
+    pub bytes: u64,
 }
 
 /// A host directory in a container that can be written there without being changed: what is written goes to a layer of

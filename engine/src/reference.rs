@@ -5,7 +5,7 @@
 
 use crate::address::Address;
 use crate::config::{
-    ExecutionProfileSpec, Job, Kind, PipelineSpec, Resource, SecretPolicySpec, Source, Spec,
+    ExecutionProfileSpec, Job, Kind, PipelineSpec, Resource, SecretPolicySpec, SecretUse, Source, Spec,
 };
 use crate::diff::join;
 use crate::placeholder;
@@ -143,7 +143,7 @@ impl Collector<'_> {
         if let Some(environment) = &job.deploys_to {
             self.either(&format!("{pointer}/deploys_to"), Kind::Environment, environment);
         }
-        for (variable, secret) in &job.secrets {
+        for (variable, SecretUse { secret, .. }) in &job.secrets {
             if !is_variable(secret) {
                 self.either(
                     &join(&format!("{pointer}/secrets"), variable),

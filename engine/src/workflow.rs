@@ -26,7 +26,7 @@ pub(crate) use profile::DEFAULT as DEFAULT_PROFILE;
 pub use profile::Profile;
 pub use template::check_value;
 pub(crate) use template::text_of;
-pub(crate) use whole::{NOTHING_TO_RUN, Shortcoming, contradictions, missing};
+pub(crate) use whole::{NOTHING_TO_RUN, Shortcoming, contradictions, missing, unknown_to_steps};
 
 use crate::address::Address;
 use crate::config::{
@@ -247,6 +247,10 @@ impl<'a> Resolver<'a> {
         job.ci_source = job.ci_source.or_else(|| project?.ci_source.clone());
         refuse(&job)?;
         job.environment = self.environment(&job)?;
+        if let Some((field, name)) = unknown_to_steps(&job).into_iter().next() {
+            let message = format!("no secret of the job is carried by {name:?}");
+            return Err(Trouble { code: "RC1034", ..Trouble::new(&format!("/{field}"), message) });
+        }
         let default = project.and_then(|project| project.default_profile.as_deref());
         let name = job.profile.clone().unwrap_or_else(|| default.unwrap_or(profile::DEFAULT).to_owned());
         let name = name.as_str();

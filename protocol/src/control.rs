@@ -22,6 +22,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// The variable that tells steps where the socket is.
 pub const SOCKET_VARIABLE: &str = "REACTORCIDE_SOCKET";
 
+/// The variable with the token by which a job reaches the server, where it has one.
+pub const TOKEN_VARIABLE: &str = "REACTORCIDE_API_TOKEN";
+
 /// A request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {

@@ -10,13 +10,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroize;
 
-/// The version of the spec format that this crate writes. A runner refuses a newer one.
-pub const VERSION: u32 = 1;
+/// The newest version of the spec format, which this crate reads. A runner refuses a newer one.
+///
+/// 1: as it was first. 2: secrets as files, and steps that name theirs: who does not know of these would hand out more
+/// than was meant.
+pub const VERSION: u32 = 2;
+
+/// Where files with secrets are in a container: a file system in memory, which nobody but the job's user can read.
+pub const SECRETS_PATH: &str = "/reactorcide-secrets";
 
 /// All that the runner is told. Everything is resolved: no template, no default is left to apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// Format version, [`VERSION`].
+    /// Format version, at most [`VERSION`]: see [`JobSpec::least_version`].
     pub v: u32,
     /// The run it belongs to.
     pub run_id: String,
@@ -32,6 +38,9 @@ pub struct JobSpec {
     /// Secrets: masked in all output, and in the environment of the steps.
     #[serde(default)]
     pub secrets: Vec<Secret>,
+    /// Absolute path of a directory for the files of [`JobSpec::secrets`]; in memory, and the job's user's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_directory: Option<String>,
     /// Values to mask beside those of [`JobSpec::secrets`]. Never put into the environment.
     #[serde(default)]
     pub mask: Vec<Sensitive>,
@@ -66,6 +75,18 @@ pub struct JobSpec {
     /// The worker's socket, where there is one: frames go there and not to standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<crate::link::Control>,
+}
+
+impl JobSpec {
+    /// The oldest version of the format that says all that this spec says: what an older runner can do, it does.
+    pub fn least_version(&self) -> u32 {
+        let has_files = self.secrets.iter().any(|secret| secret.file);
+        let is_by_name = match &self.work {
+            Work::Command(_) => false,
+            Work::Steps(steps) => steps.iter().any(|step| !step.secrets.is_empty()),
+        };
+        if has_files || is_by_name { 2 } else { 1 }
+    }
 }
 
 /// What the job runs: a single command, or steps.
@@ -128,6 +149,10 @@ pub struct StepSpec {
     /// Its own environment, over the job's.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// The secrets that it gets, by name. Where any step names some, one that does not has none; where none does, each
+    /// has all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 impl StepSpec {
@@ -146,6 +171,7 @@ impl StepSpec {
             retry: None,
             working_dir: None,
             environment: BTreeMap::new(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -239,6 +265,16 @@ pub struct Secret {
     pub name: String,
     /// Its value.
     pub value: Sensitive,
+    /// The variable carries the path of a file with the value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file: bool,
+}
+
+impl Secret {
+    /// One whose variable carries the value.
+    pub fn in_environment(name: impl Into<String>, value: Sensitive) -> Self {
+        Self { name: name.into(), value, file: false }
+    }
 }
 
 /// A value that does not print itself.

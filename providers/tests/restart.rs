@@ -66,6 +66,7 @@ fn spec(name: &str, script: &str) -> ContainerSpec {
         working_dir: None,
         user: User { uid: 1001, gid: 1001 },
         mounts: Vec::new(),
+        tmpfs: Vec::new(),
         overlays: Vec::new(),
         limits: Limits::default(),
         network: NetworkMode::None,

@@ -3,6 +3,7 @@
 mod asked;
 mod asking;
 mod backlog;
+mod delivery;
 mod environment;
 mod files;
 mod job;
@@ -71,6 +72,8 @@ pub enum Event {
     /// The plugins say something; nothing, where they are gone.
     Plugins(Option<Box<plugins::Said>>),
 }
+
+pub use delivery::private_directory;
 
 /// Reads a file that a job may have written: no link, a regular file, up to a limit.
 pub fn read_left_behind(path: &std::path::Path, limit: u64) -> Result<Option<Vec<u8>>, String> {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use reactorcide_engine::config::{CommandLine, Job, Network, RunAs, RunnerMode};
 use reactorcide_engine::placeholder::unescape;
-use reactorcide_engine::provider::{ContainerSpec, Limits, Mount, NetworkMode, Owner, User};
+use reactorcide_engine::protocol::spec::SECRETS_PATH;
+use reactorcide_engine::provider::{ContainerSpec, Limits, Mount, NetworkMode, Owner, Tmpfs, User};
 use reactorcide_engine::scheduler::Assignment;
 
 /// Where our runner appears in a container.
@@ -18,6 +19,8 @@ pub const CONTROL_PATH: &str = "/reactorcide-control";
 pub const CI_DIRECTORY: &str = "ci";
 /// The user of a container where the host's is root.
 pub const UNPRIVILEGED: User = User { uid: 1001, gid: 1001 };
+/// The most that files with secrets may hold at once.
+const SECRETS_BYTES: u64 = 16 << 20;
 /// The most processes of a job that names no number: a fork bomb must not take the machine.
 const DEFAULT_PIDS: u32 = 4096;
 
@@ -82,6 +85,8 @@ pub fn container_of(job: &Job, owner: &Owner, paths: &Paths, host: User) -> Cont
         },
         user: user_of(job.run_as.as_ref(), host),
         mounts,
+        // Each has it, so that one container can wait for jobs with and without files.
+        tmpfs: if bare { Vec::new() } else { vec![secrets_tmpfs()] },
         overlays: Vec::new(),
         limits: Limits {
             cpu_millis: resources.cpu.map(|cpu| cpu.as_millis()),
@@ -97,6 +102,11 @@ pub fn container_of(job: &Job, owner: &Owner, paths: &Paths, host: User) -> Cont
         capabilities: job.capabilities.clone(),
         stdin: !bare,
     }
+}
+
+/// Where files with secrets are.
+fn secrets_tmpfs() -> Tmpfs {
+    Tmpfs { target: SECRETS_PATH.to_owned(), bytes: SECRETS_BYTES }
 }
 
 fn runner_command() -> Option<Vec<String>> {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use reactorcide_engine::config::{CommandLine, FailureReason, Job, Retry, Step};
+use reactorcide_engine::config::{CommandLine, Delivery, FailureReason, Job, Retry, SecretUse, Step};
 use reactorcide_engine::placeholder::{find, finish, unescape};
 use reactorcide_engine::protocol::frame::JobOutcome;
 use reactorcide_engine::protocol::spec::{
-    Command, Context, JobSpec, Secret, Sensitive, StepRetry, StepSpec, VERSION, Work,
+    Command, Context, JobSpec, SECRETS_PATH, Secret, Sensitive, StepRetry, StepSpec, VERSION, Work,
 };
 use reactorcide_engine::protocol::trigger::Limits;
 use reactorcide_engine::scheduler::Assignment;
@@ -75,7 +75,7 @@ impl Secrets {
 
 /// The secrets that a job names, by the variable that carries each.
 pub fn secrets_wanted(job: &Job) -> BTreeSet<(String, String)> {
-    let named = job.secrets.iter().map(|(variable, name)| (variable.clone(), name.clone()));
+    let named = job.secrets.iter().map(|(variable, name)| (variable.clone(), name.secret.clone()));
     let in_environment = job.environment.iter().flat_map(|(variable, value)| {
         let secrets = find(value).into_iter().filter(|placeholder| placeholder.namespace == "secret");
         secrets.map(move |placeholder| (variable.clone(), placeholder.name))
@@ -115,15 +115,15 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         if wanted.is_empty() {
             environment.insert(name.clone(), text);
         } else {
-            carried.push(Secret { name: name.clone(), value: Sensitive::new(text) });
+            carried.push(Secret::in_environment(name, Sensitive::new(text)));
         }
     }
-    for (variable, name) in &job.secrets {
-        let value = secrets.get(name).ok_or_else(|| missing(name))?;
-        carried.push(Secret { name: variable.clone(), value: value.clone() });
+    for (variable, SecretUse { secret, delivery }) in &job.secrets {
+        let value = secrets.get(secret).ok_or_else(|| missing(secret))?.clone();
+        carried.push(Secret { name: variable.clone(), value, file: *delivery == Delivery::File });
     }
     let allowed = job.triggers_allowed.clone().unwrap_or_default();
-    Ok(JobSpec {
+    let mut spec = JobSpec {
         v: VERSION,
         run_id: assignment.run.clone(),
         job: assignment.node.clone(),
@@ -131,6 +131,7 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         work: work(job),
         environment,
         secrets: carried,
+        secrets_directory: Some(SECRETS_PATH.to_owned()),
         // What one job may have another may print, so every value is masked in every job.
         mask: secrets.of_jobs().cloned().collect(),
         working_dir: working_dir(job, has_source),
@@ -155,7 +156,9 @@ pub fn job_spec(assignment: &Assignment, has_source: bool, secrets: &Secrets) ->
         python_path: Some(PYTHON_PATH.to_owned()),
         answers: true,
         control: None,
-    })
+    };
+    spec.v = spec.least_version();
+    Ok(spec)
 }
 
 fn work(job: &Job) -> Work {
@@ -199,6 +202,7 @@ fn step(step: &Step) -> StepSpec {
         retry: step.retry.as_ref().map(step_retry),
         working_dir: step.working_dir.as_deref().map(unescape),
         environment: step.environment.iter().map(|(name, value)| (name.clone(), unescape(value))).collect(),
+        secrets: step.secrets.clone(),
     }
 }
 
@@ -277,6 +281,23 @@ pub(crate) mod tests {
         assert_eq!(carried, [("URL", "https://u:T0KEN@h"), ("ALL", "WH0LE"), ("KEY", "T0KEN")]);
         assert_eq!(spec.mask.len(), 2);
         assert!(!format!("{spec:?}").contains("T0KEN"));
+    }
+
+    #[test]
+    fn secrets_are_delivered_as_the_job_says() {
+        let job = json!({
+            "image": "i", "secrets": {"KEY": {"secret": "deploy/key:token", "as": "file"}, "ALL": "whole"},
+            "steps": [{"name": "s", "run": "a", "secrets": ["KEY"]}, {"name": "t", "run": "b"}],
+        });
+        let spec = job_spec(&assignment(job.clone()), true, &secrets()).expect("a spec");
+        let carried: Vec<_> = spec.secrets.iter().map(|one| (one.name.as_str(), one.file)).collect();
+        assert_eq!(carried, [("ALL", false), ("KEY", true)]);
+        assert_eq!(spec.secrets_directory.as_deref(), Some(SECRETS_PATH));
+        let Work::Steps(steps) = &spec.work else { panic!("steps") };
+        assert_eq!((steps[0].secrets.as_slice(), steps[1].secrets.len()), (["KEY".to_owned()].as_slice(), 0));
+        assert_eq!(spec.v, 2, "a runner that does not know of it must refuse it");
+        let plain = json!({"image": "i", "command": "c", "secrets": {"ALL": "whole"}});
+        assert_eq!(job_spec(&assignment(plain), true, &secrets()).expect("a spec").v, 1);
     }
 
     #[test]

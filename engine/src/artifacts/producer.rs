@@ -83,6 +83,7 @@ fn reaches_secrets(state: &RunState, name: &str) -> bool {
         let names_one = |job: &crate::config::Job| {
             let texts = job.environment.values();
             !job.secrets.is_empty()
+                || !job.id_tokens.is_empty()
                 || texts.flat_map(|text| find(text)).any(|found| found.namespace == "secret")
         };
         // A job that cannot be told apart from one with secrets has some.

@@ -103,6 +103,18 @@ fn steps(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
             });
         }
     }
+    let job = site.job;
+    let is_open = site.is_template || job.template.is_some() || !job.presets.is_empty();
+    if !is_open && job.deploys_to.is_none() {
+        for (field, name) in workflow::unknown_to_steps(job) {
+            let message = format!("no secret of the job is carried by {name:?}");
+            let diagnostic = Diagnostic::error("RC1034", message).at(site.span(&field));
+            let known = job.secrets.keys().chain(job.id_tokens.keys()).map(String::as_str);
+            let hint = nearest(name, known).map(|name| format!("did you mean {name}?"));
+            let hint = hint.unwrap_or_else(|| "name a variable of the job's secrets or id_tokens".to_owned());
+            found.push(diagnostic.hint(hint));
+        }
+    }
     for (index, step) in site.job.steps.iter().enumerate() {
         for (at, reason) in step.retry.iter().flat_map(|retry| &retry.on).enumerate() {
             let seen =
@@ -141,20 +153,25 @@ fn variables(site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
         .keys()
         .map(|name| (join("environment", name), name))
         .chain(job.secrets.keys().map(|name| (join("secrets", name), name)))
+        .chain(job.id_tokens.keys().map(|name| (join("id_tokens", name), name)))
         .chain(job.item_var.iter().map(|name| ("item_var".to_owned(), name)))
         .chain(of_steps);
     for (field, name) in names {
         found.extend(reserved(name).map(|diagnostic| diagnostic.at(site.span(&field))));
     }
-    for name in job.secrets.keys().filter(|name| job.environment.contains_key(*name)) {
-        let diagnostic = Diagnostic::error("RC1036", format!("{name} is both in environment and in secrets"));
-        let at = site.span(&join("secrets", name));
-        found.push(
-            diagnostic
-                .at(at)
-                .related(site.span(&join("environment", name)), "environment")
-                .hint("remove one"),
-        );
+    let secrets: Vec<&String> = job.secrets.keys().collect();
+    let tokens: Vec<&String> = job.id_tokens.keys().collect();
+    let environment: Vec<&String> = job.environment.keys().collect();
+    for (first, names, second, others) in [
+        ("environment", &environment, "secrets", &secrets),
+        ("environment", &environment, "id_tokens", &tokens),
+        ("secrets", &secrets, "id_tokens", &tokens),
+    ] {
+        for name in others.iter().filter(|name| names.contains(name)) {
+            let message = format!("{name} is both in {first} and in {second}");
+            let diagnostic = Diagnostic::error("RC1036", message).at(site.span(&join(second, name)));
+            found.push(diagnostic.related(site.span(&join(first, name)), first).hint("remove one"));
+        }
     }
 }
 

@@ -99,7 +99,8 @@ fn token_key(configuration: &Configuration, declared: &Declared, found: &mut Vec
 
 /// That the keys which jobs name are keys which the secret declares.
 fn secret_keys(configuration: &Configuration, site: &JobSite<'_>, found: &mut Vec<Diagnostic>) {
-    let named = site.job.secrets.iter().map(|(variable, secret)| (join("secrets", variable), secret.clone()));
+    let named =
+        site.job.secrets.iter().map(|(variable, secret)| (join("secrets", variable), secret.secret.clone()));
     let in_environment = site.job.environment.iter().flat_map(|(variable, value)| {
         let secrets =
             placeholder::find(value).into_iter().filter(|placeholder| placeholder.namespace == "secret");

@@ -17,6 +17,9 @@ pub struct ExecutionProfileSpec {
     /// Which secrets a job may have.
     #[serde(default)]
     pub secrets: ProfileSecrets,
+    /// Whether it may have `id_tokens`, by which others can tell who it is. Default: yes where it may have secrets, else no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<bool>,
     /// Whether it may run as root in its container.
     #[serde(default, skip_serializing_if = "is_false")]
     pub root: bool,
@@ -52,6 +55,13 @@ pub struct ExecutionProfileSpec {
 
 fn yes() -> bool {
     true
+}
+
+impl ExecutionProfileSpec {
+    /// Whether a job may have `id_tokens`.
+    pub fn allows_identity(&self) -> bool {
+        self.identity.unwrap_or(self.secrets == ProfileSecrets::Granted)
+    }
 }
 
 impl Default for ExecutionProfileSpec {

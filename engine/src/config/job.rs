@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::project::is_false;
 use super::value::Duration;
 use super::{
-    Artifacts, Cache, CommandLine, Concurrency, ForEach, KubernetesOptions, Matrix, Mount, Network,
-    Resources, Retry, RunAs, RunnerMode, Source, Step, TriggersAllowed,
+    Artifacts, Cache, CommandLine, Concurrency, ForEach, IdToken, KubernetesOptions, Matrix, Mount, Network,
+    Resources, Retry, RunAs, RunnerMode, SecretUse, Source, Step, TriggersAllowed,
 };
 
 /// One container in a workflow. It has a `command` or `steps`, or takes them from a `template`.
@@ -56,10 +56,16 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploys_to: Option<String>,
     /// Secrets, by the environment variable that carries them: `DEPLOY_KEY: deploy/production`, or with a key
-    /// of the secret: `deploy/production:token`. A SecretPolicy must grant them.
+    /// of the secret: `deploy/production:token`. With `{secret: deploy/production:token, as: file}` the variable
+    /// carries the path of a file with the value. A SecretPolicy must grant them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}))]
-    pub secrets: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, SecretUse>,
+    /// Tokens by which the job proves to others what it is, by the environment variable that carries each. The profile
+    /// must allow it. A local run has none to give.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}, "maxProperties" = 20))]
+    pub id_tokens: BTreeMap<String, IdToken>,
     /// Accepts that the container engine's API can see the job's secrets, which `runner: none` cannot avoid.
     #[serde(default, skip_serializing_if = "is_false")]
     pub secrets_visible_to_engine: bool,

@@ -57,4 +57,9 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}))]
     pub environment: BTreeMap<String, String>,
+    /// The secrets and identity tokens that it gets, by the job's variables that carry them. Where any step of a job says
+    /// this, a step that does not has none; where no step does, each has all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub secrets: Vec<String>,
 }

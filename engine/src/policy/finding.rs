@@ -170,6 +170,9 @@ fn widened(old: &ExecutionProfileSpec, new: &ExecutionProfileSpec) -> Vec<String
         }
     };
     check(new.secrets > old.secrets, "secrets: none → granted");
+    check(new.allows_identity() && !old.allows_identity(), "identity tokens");
+    let any_origin = |spec: &ExecutionProfileSpec| spec.identity == Some(true);
+    check(any_origin(new) && !any_origin(old), "identity tokens for code from forks");
     check(new.root && !old.root, "root");
     check(above(old.max_timeout, new.max_timeout), "a longer timeout");
     let (old_limits, new_limits) = (old.limits.unwrap_or_default(), new.limits.unwrap_or_default());

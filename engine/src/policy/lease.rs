@@ -54,7 +54,7 @@ pub fn secrets_asked(job: &Job) -> BTreeSet<Asked> {
     };
     let steps = job.steps.iter().flat_map(|step| step.environment.values());
     let texts = job.environment.values().chain(steps).flat_map(in_text);
-    let named = job.secrets.values().cloned().chain(texts);
+    let named = job.secrets.values().map(|used| used.secret.clone()).chain(texts);
     let sources = [&job.source, &job.ci_source].into_iter().flatten();
     let credentials = sources.filter_map(|source| source.credentials.clone());
     let asked = |purpose| move |name| Asked { name, purpose };

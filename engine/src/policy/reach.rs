@@ -93,8 +93,8 @@ impl Effective {
         let mut secrets = BTreeSet::new();
         for layer in &layers {
             let variables = |text: &str| substitute(text, &layers);
-            for secret in layer.secrets.values() {
-                secrets.extend(find_secret(catalog, project, secret_name(&variables(secret))));
+            for used in layer.secrets.values() {
+                secrets.extend(find_secret(catalog, project, secret_name(&variables(&used.secret))));
             }
             let steps = layer.steps.iter().flat_map(|step| step.environment.values());
             let presets = layer.presets.iter().chain(&layer.deploys_to);

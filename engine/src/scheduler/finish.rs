@@ -115,7 +115,7 @@ fn precise(millis: u64) -> f64 {
 }
 
 fn is_delicate(job: &Job) -> bool {
-    !job.secrets.is_empty() || job.deploys_to.is_some()
+    !job.secrets.is_empty() || !job.id_tokens.is_empty() || job.deploys_to.is_some()
 }
 
 #[allow(clippy::cast_possible_truncation)]

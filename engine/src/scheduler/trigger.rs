@@ -227,6 +227,9 @@ fn made(
     if !job.secrets.is_empty() || job.environment.values().any(|value| value.contains("${secret:")) {
         return Err(format!("{name:?} would have secrets, which a triggered job cannot have"));
     }
+    if !job.id_tokens.is_empty() {
+        return Err(format!("{name:?} would have id_tokens, which a triggered job cannot have"));
+    }
     crate::workflow::refuse(&job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
     let parent = declared_job(state, asking);
     job.source = job.source.or_else(|| parent?.source.clone());
@@ -262,7 +265,7 @@ fn has_no_definition(wanted: &TriggeredJob) -> bool {
 
 fn is_trusted_with_something(job: &Job) -> bool {
     let in_environment = job.environment.values().any(|value| value.contains("${secret:"));
-    !job.secrets.is_empty() || in_environment || job.deploys_to.is_some()
+    !job.secrets.is_empty() || !job.id_tokens.is_empty() || in_environment || job.deploys_to.is_some()
 }
 
 fn is_loader(variable: &str) -> bool {

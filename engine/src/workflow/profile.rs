@@ -106,6 +106,12 @@ impl Profile {
                 refuse(&field, format!("any secret, and this job asks for {secret:?}"), "/spec/secrets");
             }
         }
+        if !spec.allows_identity() {
+            for variable in job.id_tokens.keys() {
+                let what = format!("any identity token, and this job asks for {variable}");
+                refuse(&join("/id_tokens", variable), what, "/spec/identity");
+            }
+        }
         if let (Some(timeout), Some(most)) = (job.timeout, spec.max_timeout)
             && timeout > most
         {
@@ -156,8 +162,10 @@ fn has_digest(image: &str) -> bool {
 
 /// The secrets that a job asks for, each with the pointer of the field.
 fn secrets(job: &Job) -> Vec<(String, &str)> {
-    let named =
-        job.secrets.iter().map(|(variable, secret)| (join("/secrets", variable), secret_name(secret)));
+    let named = job
+        .secrets
+        .iter()
+        .map(|(variable, secret)| (join("/secrets", variable), secret_name(&secret.secret)));
     let mut found: Vec<_> = named.collect();
     for (variable, value) in &job.environment {
         for placeholder in placeholder::find(value) {

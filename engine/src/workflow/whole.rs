@@ -1,8 +1,10 @@
 //! What a job must have in the end, and what it cannot have together, whether it says so itself, its template does,
 //! or a running job asked for it.
 
-use crate::config::{Job, RunAs, RunnerMode};
+use crate::config::{Delivery, Job, RunAs, RunnerMode};
 use crate::placeholder;
+use crate::protocol::control::TOKEN_VARIABLE;
+use crate::protocol::spec::SECRETS_PATH;
 
 /// Something that keeps a job from running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,12 @@ pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
         let message = "the script would lie outside of the trusted code";
         refuse("RC1031", "ci_source/path", None, message, "write a path below it, without `..`");
     }
+    if job.runner == RunnerMode::None
+        && let Some(field) = file_fields(job).into_iter().next()
+    {
+        let message = "nothing in a container with runner: none writes files with secrets";
+        refuse("RC1032", &field, Some("runner"), message, "leave `as: file` out, or runner");
+    }
     let secrets = secret_fields(job);
     if job.runner == RunnerMode::None && !job.secrets_visible_to_engine {
         let message =
@@ -90,7 +98,7 @@ pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
 }
 
 /// Where the workspace would hide what every container needs.
-const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", "/reactorcide-runner"];
+const RESERVED: [&str; 5] = ["/proc", "/sys", "/dev", "/reactorcide-runner", SECRETS_PATH];
 
 fn is_at_or_below(path: &str, place: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -108,9 +116,35 @@ fn is_user(run_as: &RunAs) -> bool {
 /// The fields by which a job gets secrets.
 fn secret_fields(job: &Job) -> Vec<String> {
     let named = (!job.secrets.is_empty()).then(|| "secrets".to_owned());
-    let in_environment = job.environment.iter().filter(|(_, value)| {
-        placeholder::find(value).iter().any(|placeholder| placeholder.namespace == "secret")
-    });
+    let named = named.into_iter().chain((!job.id_tokens.is_empty()).then(|| "id_tokens".to_owned()));
+    let in_environment = job.environment.iter().filter(|(_, value)| has_secret(value));
     let in_environment = in_environment.map(|(name, _)| crate::diff::join("environment", name));
-    named.into_iter().chain(in_environment).collect()
+    named.chain(in_environment).collect()
+}
+
+/// The fields by which a job gets files.
+fn file_fields(job: &Job) -> Vec<String> {
+    let secrets = job.secrets.iter().map(|(variable, one)| ("secrets", variable, one.delivery));
+    let tokens = job.id_tokens.iter().map(|(variable, one)| ("id_tokens", variable, one.delivery));
+    let files = secrets.chain(tokens).filter(|(_, _, delivery)| *delivery == Delivery::File);
+    files.map(|(field, variable, _)| crate::diff::join(field, variable)).collect()
+}
+
+/// What steps name and no variable of the job carries: for a job to which nothing is added any more, presets included.
+pub(crate) fn unknown_to_steps(job: &Job) -> Vec<(String, &str)> {
+    let is_carried = |name: &str| {
+        name == TOKEN_VARIABLE
+            || job.secrets.contains_key(name)
+            || job.id_tokens.contains_key(name)
+            || job.environment.get(name).is_some_and(|value| has_secret(value))
+    };
+    let named = job.steps.iter().enumerate().flat_map(|(index, step)| {
+        let names = step.secrets.iter().enumerate();
+        names.map(move |(at, name)| (format!("steps/{index}/secrets/{at}"), name.as_str()))
+    });
+    named.filter(|(_, name)| !is_carried(name)).collect()
+}
+
+fn has_secret(value: &str) -> bool {
+    placeholder::find(value).iter().any(|placeholder| placeholder.namespace == "secret")
 }

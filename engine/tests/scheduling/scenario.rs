@@ -189,7 +189,7 @@ fn job(rng: &mut Rng, before: &[String], spread: usize) -> (Job, Known) {
         ..Job::default_said()
     };
     if known.delicate {
-        job.secrets = BTreeMap::from([("KEY".to_owned(), "deploy/key".to_owned())]);
+        job.secrets = BTreeMap::from([("KEY".to_owned(), "deploy/key".into())]);
     }
     job.when = match &known.when {
         When::Absent => None,

@@ -136,6 +136,8 @@ struct StepFile {
     working_dir: Option<String>,
     #[serde(default, alias = "env", skip_serializing_if = "BTreeMap::is_empty")]
     environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
 }
 
 fn command_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
@@ -176,6 +178,16 @@ struct SecretFile {
     env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    delivery: Option<Delivery>,
+}
+
+/// What the variable of a secret carries.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Delivery {
+    Environment,
+    File,
 }
 
 impl JobFile {

@@ -10,7 +10,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use reactorcide_engine::provider::{
-    ContainerId, ContainerSpec, ContainerSummary, Mount, Overlay, ProviderError,
+    ContainerId, ContainerSpec, ContainerSummary, Mount, Overlay, ProviderError, Tmpfs, User,
 };
 
 use super::OWNER_LABEL;
@@ -18,6 +18,8 @@ use super::errors::{Subject, is_missing, status_of};
 
 /// Processes and threads where a job sets no limit: enough for any build, too few to take the host.
 const DEFAULT_PIDS: i64 = 4096;
+/// The `/tmp` of a container whose image cannot be written.
+const TEMPORARY: &str = "rw,exec,nosuid,nodev,size=64m,mode=1777";
 /// How long a name may be taken by a container that cannot be seen yet.
 const NAME_SETTLES: Duration = Duration::from_secs(10);
 
@@ -102,7 +104,8 @@ fn body(spec: &ContainerSpec, network: String) -> ContainerCreateBody {
 
 fn host_config(spec: &ContainerSpec, network: String) -> HostConfig {
     let memory = spec.limits.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let tmpfs = [("/tmp".to_owned(), "rw,exec,nosuid,nodev,size=64m,mode=1777".to_owned())];
+    let temporary = spec.read_only.then(|| ("/tmp".to_owned(), TEMPORARY.to_owned()));
+    let tmpfs = spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.clone(), options(tmpfs, spec.user)));
     HostConfig {
         network_mode: Some(network),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -111,7 +114,7 @@ fn host_config(spec: &ContainerSpec, network: String) -> HostConfig {
         privileged: Some(false),
         ipc_mode: Some("private".to_owned()),
         readonly_rootfs: Some(spec.read_only),
-        tmpfs: spec.read_only.then(|| tmpfs.into()),
+        tmpfs: Some(temporary.into_iter().chain(tmpfs).collect()),
         // The attached stream is the only copy: the engine's own logs cost 30 times their size and lose lines.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         init: Some(false),
@@ -128,6 +131,12 @@ fn host_config(spec: &ContainerSpec, network: String) -> HostConfig {
         devices: Some(spec.devices.iter().map(|device| device_mapping(device)).collect()),
         ..Default::default()
     }
+}
+
+/// Files in it are its user's alone.
+fn options(tmpfs: &Tmpfs, user: User) -> String {
+    let (size, uid, gid) = (tmpfs.bytes, user.uid, user.gid);
+    format!("rw,noexec,nosuid,nodev,size={size},mode=0700,uid={uid},gid={gid}")
 }
 
 /// A bind mount as an object: in the older `source:target` string a colon in a path means something else, and

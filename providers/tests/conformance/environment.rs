@@ -65,6 +65,7 @@ impl Environment {
             working_dir: None,
             user: User { uid: 1001, gid: 1001 },
             mounts: Vec::new(),
+            tmpfs: Vec::new(),
             overlays: Vec::new(),
             limits: Limits::default(),
             network: NetworkMode::None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reactorcide_engine::provider::{
-    ContainerSpec, Limits, Mount, NetworkMode, ProviderError, PullPolicy, User,
+    ContainerSpec, Limits, Mount, NetworkMode, ProviderError, PullPolicy, Tmpfs, User,
 };
 
 use crate::docker::{STATIC, environment, sh};
@@ -40,6 +40,28 @@ async fn has_no_privilege() {
         more.user = User { uid: 0, gid: 0 };
         more.capabilities = vec!["CHOWN".to_owned()];
         assert!(environment.output(&more).await.1.contains("CapEff:\t0000000000000001"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_memory_is_its_users_alone_and_bounded() {
+    check(|environment| async move {
+        for uid in [1001, 0] {
+            let text = "grep ' /in-memory ' /proc/mounts; stat -c '%a %u %g' /in-memory; cd /in-memory
+                cp /bin/busybox program && ./program true 2>/dev/null || echo refused
+                head -c 3000000 /dev/zero > large 2>/dev/null || echo full";
+            let mut spec = script(&environment, &format!("tmpfs-{uid}"), text);
+            spec.tmpfs = vec![Tmpfs { target: "/in-memory".to_owned(), bytes: 2 << 20 }];
+            spec.user = User { uid, gid: uid };
+            // Also where nothing else can be written.
+            spec.read_only = uid == 0;
+            let (_, said) = environment.output(&spec).await;
+            for word in ["tmpfs", "nosuid", "nodev", "noexec", "size=2048k", "\nrefused\nfull\n"] {
+                assert!(said.contains(word), "{word} in {said}");
+            }
+            assert!(said.contains(&format!("\n700 {uid} {uid}\n")), "{said}");
+        }
     })
     .await;
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use reactorcide_protocol::control::SOCKET_VARIABLE;
 use reactorcide_protocol::spec::{JobSpec, StepSpec};
 
+use super::delivery::Deliveries;
+
 /// Variables with this prefix are for the runner itself and never reach a step.
 const INTERNAL: &str = "REACTORCIDE_RUNNER_";
 
@@ -77,23 +79,26 @@ pub struct Told {
 
 /// The environment of the job, each layer over the one before: the image, the job, its secrets, and what the runner
 /// itself says.
-pub fn of_job(spec: &JobSpec, told: &Told) -> BTreeMap<OsString, OsString> {
-    layers(spec, None, None, told)
+pub fn of_job(spec: &JobSpec, secrets: &Deliveries, told: &Told) -> BTreeMap<OsString, OsString> {
+    layers(spec, (secrets, &secrets.to_plugins()), None, None, told)
 }
 
-/// The environment of one step: that of the job with the step's own between the secrets and the runner's words.
+/// The environment of one step: that of the job with the step's own between the secrets and the runner's words. What
+/// carries a secret that the step does not get is not set, whatever the image says.
 pub fn of_step(
     spec: &JobSpec,
+    secrets: (&Deliveries, &[(String, String)]),
     named: bool,
     step: &StepSpec,
     outputs: Option<&Path>,
     told: &Told,
 ) -> BTreeMap<OsString, OsString> {
-    layers(spec, Some((step, named)), outputs, told)
+    layers(spec, secrets, Some((step, named)), outputs, told)
 }
 
 fn layers(
     spec: &JobSpec,
+    (secrets, given): (&Deliveries, &[(String, String)]),
     step: Option<(&StepSpec, bool)>,
     outputs: Option<&Path>,
     told: &Told,
@@ -102,9 +107,10 @@ fn layers(
         std::env::vars_os().filter(|(name, _)| !name.as_encoded_bytes().starts_with(INTERNAL.as_bytes()));
     let mut all: BTreeMap<OsString, OsString> = image.collect();
     all.insert("CI".into(), "true".into());
+    secrets.names().for_each(|name| drop(all.remove(OsStr::new(name))));
     let mut set = |name: &str, value: &str| drop(all.insert(name.into(), value.into()));
     spec.environment.iter().for_each(|(name, value)| set(name, value));
-    spec.secrets.iter().for_each(|secret| set(&secret.name, secret.value.expose()));
+    given.iter().for_each(|(name, value)| set(name, value));
     if let Some((step, _)) = step {
         step.environment.iter().for_each(|(name, value)| set(name, value));
     }

@@ -21,6 +21,7 @@ use reactorcide_protocol::trigger;
 use serde_json::{Value, json};
 
 use super::asked::AskedFor;
+use super::delivery::Deliveries;
 use super::environment::{self, Scratch, Told};
 use super::lease::Lease;
 use super::plugins::{Phase, Plugins};
@@ -109,6 +110,7 @@ struct Job<'a> {
     told: Told,
     scratch: Scratch,
     values: Values,
+    deliveries: Deliveries,
     grace: Duration,
     deadline: Option<Moment>,
     timed_out: bool,
@@ -147,8 +149,11 @@ impl<'a> Job<'a> {
             environment::check(name, value)?;
         }
         for secret in &spec.secrets {
-            environment::check(&secret.name, secret.value.expose())?;
+            // A file may hold any bytes.
+            let value = if secret.file { "" } else { secret.value.expose() };
+            environment::check(&secret.name, value)?;
         }
+        let deliveries = Deliveries::new(&spec, &steps)?;
         let graph = Steps::new(&steps).map_err(|error| error.to_string())?;
         mask_by_name(&spec, &steps, &values);
         make_default_directories(&spec);
@@ -208,6 +213,7 @@ impl<'a> Job<'a> {
             said_bytes: 0,
             refused: None,
             values,
+            deliveries,
             timed_out: false,
             lease,
             lost: false,
@@ -342,7 +348,13 @@ impl<'a> Job<'a> {
         let job_directory = Path::new(&self.spec.working_dir);
         let directory = job_directory.join(step.working_dir.as_deref().unwrap_or_default());
         let outputs = self.scratch.outputs(index).filter(|path| files::write_new(path, b"").is_ok());
-        let environment = environment::of_step(&self.spec, self.named, step, outputs.as_deref(), &self.told);
+        let given = match self.deliveries.to_step(step) {
+            Ok(given) => given,
+            Err(reason) => return self.fail(index, &reason),
+        };
+        let secrets = (&self.deliveries, given.variables.as_slice());
+        let environment =
+            environment::of_step(&self.spec, secrets, self.named, step, outputs.as_deref(), &self.told);
         let timeout = step.timeout_ms.map(Duration::from_millis);
         match program::start(step, &directory, &environment) {
             Ok(started) => {
@@ -362,6 +374,7 @@ impl<'a> Job<'a> {
                             started.pid,
                             [stdout, stderr],
                             outputs,
+                            given.files,
                             timeout,
                         ));
                     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use super::delivery::Files;
 use super::processes::{self, End};
 use super::pump::Pump;
 use crate::clock::Moment;
@@ -28,6 +29,8 @@ pub struct Running {
     pub cause: Option<Cause>,
     /// How its process ended, once it has.
     pub end: Option<End>,
+    /// Its files with secrets, which go with it.
+    _files: Option<Files>,
     begun: Instant,
     ended_at: Option<Instant>,
     pid: Pid,
@@ -57,6 +60,7 @@ impl Running {
         pid: Pid,
         pumps: [Pump; 2],
         outputs: Option<PathBuf>,
+        files: Option<Files>,
         timeout: Option<Duration>,
     ) -> Self {
         let deadline = timeout.map(|timeout| Moment::now().after(timeout));
@@ -66,6 +70,7 @@ impl Running {
             begun,
             ended_at: None,
             outputs,
+            _files: files,
             pumps,
             cause: None,
             end: None,

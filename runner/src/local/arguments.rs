@@ -118,7 +118,7 @@ fn secret(pair: &str) -> Result<Secret, Failure> {
         }
         _ => return Err(usage()),
     };
-    Ok(Secret { name: name.to_owned(), value: Sensitive::new(value) })
+    Ok(Secret::in_environment(name, Sensitive::new(value)))
 }
 
 fn read_credentials() -> Result<Sensitive, Failure> {

@@ -1,7 +1,7 @@
 //! `run` and `run-job`: fetch, run, say what follows.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
 use reactorcide_protocol::frame::MAX_FRAME_BYTES;
@@ -53,18 +53,51 @@ pub fn run(said: Said) -> Result<ExitCode, Failure> {
         eprintln!("source: {line}");
     }
     let around = Around::find();
-    let spec = job_spec(&said, around.is_some())?;
+    let mut spec = job_spec(&said, around.is_some())?;
+    let kept = PrivateDirectory::of(&spec)?;
+    spec.secrets_directory = kept.as_ref().map(|kept| kept.0.display().to_string());
     if let Some(around) = around {
         around.hide(&spec);
     }
     let mut printer = Printer::new(&spec.job, said.json, around);
     let status = carry_out(&spec, &mut printer)?;
+    drop(kept);
     if around.is_some() {
         // It was handed on; the runner around would read it again.
         let _ = std::fs::remove_file(Path::new(&spec.workspace).join(trigger::FILE));
     }
     let code = printer.result.as_ref().map(exit::code);
     Ok(code.or_else(|| status.code().and_then(|code| u8::try_from(code).ok())).unwrap_or(1).into())
+}
+
+/// Where files with secrets are for as long as the job goes on. A file system of its own would need root.
+struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    /// That of a job which has such files.
+    fn of(spec: &JobSpec) -> Result<Option<Self>, Failure> {
+        if !spec.secrets.iter().any(|secret| secret.file) {
+            return Ok(None);
+        }
+        let failed = |why: &str| {
+            Failure::failed(format!(
+                "secrets come as files, and neither $XDG_RUNTIME_DIR nor /dev/shm has room for them in memory{why}"
+            ))
+        };
+        let made = crate::exec::private_directory().map_err(|error| failed(&format!(": {error}")))?;
+        let path = made.ok_or_else(|| failed(""))?;
+        eprintln!(
+            "secrets: files are in {}, which only this user can read, until the job ends",
+            path.display()
+        );
+        Ok(Some(Self(path)))
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Where nobody else's things are.
@@ -131,7 +164,7 @@ fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
     let environment =
         settings.environment().iter().filter(|(name, _)| !secrets.iter().any(|secret| secret.name == **name));
     let plugins = Path::new(&job).join("ci/.reactorcide/plugins");
-    Ok(JobSpec {
+    let mut spec = JobSpec {
         v: spec::VERSION,
         run_id: std::env::var("REACTORCIDE_RUN_ID").unwrap_or_else(|_| "local".to_owned()),
         job: settings.text("name").unwrap_or("job").to_owned(),
@@ -141,6 +174,7 @@ fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
             .map(|(name, setting)| (name.clone(), setting.value.as_str().unwrap_or_default().to_owned()))
             .collect(),
         secrets,
+        secrets_directory: None,
         mask: said.credentials.iter().cloned().collect(),
         working_dir: settings.code_dir(),
         workspace: job,
@@ -157,7 +191,9 @@ fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
         python_path: std::env::var("REACTORCIDE_PYTHON").ok(),
         answers,
         control: None,
-    })
+    };
+    spec.v = spec.least_version();
+    Ok(spec)
 }
 
 fn work(said: &Said) -> Result<Work, Failure> {
@@ -199,6 +235,7 @@ fn step(step: &Value) -> Result<StepSpec, Failure> {
         environment: environment
             .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
             .collect(),
+        secrets: list("secrets").unwrap_or_default(),
         name,
         ..StepSpec::of_command(command(&step["run"]))
     })
@@ -231,7 +268,7 @@ fn file_secrets(listed: Option<&Value>) -> Result<Vec<Secret>, Failure> {
                 })?,
             _ => return Err(Failure::config(format!("the secret {name} needs one of value, env and file"))),
         };
-        secrets.push(Secret { name, value: Sensitive::new(value) });
+        secrets.push(Secret { name, value: Sensitive::new(value), file: secret["as"] == "file" });
     }
     Ok(secrets)
 }

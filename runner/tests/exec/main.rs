@@ -1,5 +1,6 @@
 //! The built runner on this machine: a spec goes in, frames come out.
 
+mod delivery;
 mod documented;
 mod environment;
 mod failures;

@@ -13,8 +13,8 @@ use crate::support::Runner;
 #[case::garbage("hello\n", "the job spec is not valid: Syntax error at column 1")]
 #[case::cut("{\"v\": 1", "the job spec is not valid: Eof error at column 7")]
 #[case::newer(
-    "{\"v\": 2, \"new\": true}\n",
-    "the job spec has version 2, this runner knows 1: it is too old"
+    "{\"v\": 3, \"new\": true}\n",
+    "the job spec has version 3, this runner knows 2: it is too old"
 )]
 #[case::incomplete(
     "{\"v\": 1, \"secret\": \"hunter22\"}\n",

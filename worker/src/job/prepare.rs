@@ -8,6 +8,7 @@ use reactorcide_engine::config::{FailureReason, Job, Network, RunnerMode, Source
 use reactorcide_engine::coordinator::{Delivered, Report};
 use reactorcide_engine::identity::JobToken;
 use reactorcide_engine::policy::secrets_asked;
+use reactorcide_engine::protocol::control::TOKEN_VARIABLE;
 use reactorcide_engine::protocol::link::{Control, SOCKET};
 use reactorcide_engine::protocol::mask::{MaskError, Values};
 use reactorcide_engine::protocol::spec::{JobSpec, Secret};
@@ -25,8 +26,6 @@ use crate::workspace::{Workspace, host_user};
 
 /// The variable that says where a job reaches the server.
 const API_URL: &str = "REACTORCIDE_API_URL";
-/// The variable with the token of the attempt.
-const API_TOKEN: &str = "REACTORCIDE_API_TOKEN";
 
 /// A fetch that takes longer is told.
 const SLOW_FETCH: Duration = Duration::from_secs(2);
@@ -51,7 +50,7 @@ impl Attempt {
             && job.network == Network::Isolated
         {
             spec.environment.insert(API_URL.to_owned(), api.clone());
-            spec.secrets.push(Secret { name: API_TOKEN.to_owned(), value: JobToken::issue(&self.lease) });
+            spec.secrets.push(Secret::in_environment(TOKEN_VARIABLE, JobToken::issue(&self.lease)));
         }
         let secrets = secrets_of(&spec)
             .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;

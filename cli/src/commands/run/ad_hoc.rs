@@ -225,7 +225,10 @@ fn plan(said: &JobSettings, pairs: &[String]) -> Result<(Plan, Given), Failure> 
     job.insert("environment".into(), json!(environment));
     job.insert(
         "secrets".into(),
-        secrets.keys().map(|name| (name.clone(), Value::from(name.as_str()))).collect(),
+        secrets
+            .keys()
+            .map(|name| (name.clone(), json!({"secret": name, "as": delivery(said, name)})))
+            .collect(),
     );
     if let Ok(Some(timeout)) = said.timeout() {
         job.insert("timeout".into(), format!("{}s", timeout.as_secs()).into());
@@ -287,6 +290,13 @@ fn declared(source: &SourceSettings) -> Value {
         declared.insert("checksum".to_owned(), checksum.to_ascii_lowercase().into());
     }
     declared.into()
+}
+
+/// What the variable of a secret carries, by the file.
+fn delivery(said: &JobSettings, name: &str) -> &'static str {
+    let listed = said.get("secrets").and_then(|setting| setting.value.as_array());
+    let is_file = listed.into_iter().flatten().any(|one| one["name"] == name && one["as"] == "file");
+    if is_file { "file" } else { "environment" }
 }
 
 /// Values of secrets: what the file says or points to, and over it what was given.

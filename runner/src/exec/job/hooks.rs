@@ -40,7 +40,7 @@ impl Job<'_> {
         if !plugins::are_in(Path::new(&directory)) {
             return;
         }
-        let environment = environment::of_job(&self.spec, &self.told);
+        let environment = environment::of_job(&self.spec, &self.deliveries, &self.told);
         let python = program::find_in_path("python3", &environment).map_err(|_| {
             format!("there are plugins in {directory}, and the image has no python3 to run them")
         });
