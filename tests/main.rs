@@ -1,6 +1,7 @@
 //! End-to-end tests: over the real binary, and over the workspace itself.
 
 mod alerts;
+mod attacks;
 mod commands;
 mod crashes;
 mod docker;

@@ -35,6 +35,8 @@ type Name = (&'static str, &'static str);
 const SERVER: &[Name] = &[
     ("listen", "listen"),
     ("metrics_listen", "metrics_listen"),
+    ("public_url", "public_url"),
+    ("identity_keys", "identity_keys"),
     ("state", "state"),
     ("storage", "storage"),
     ("first_user", "first_user"),
@@ -146,6 +148,8 @@ fn server(file: &ServerFile) -> Result<Said, Failure> {
     let mut said = Said::new();
     put(&mut said, "listen", file.listen.as_ref());
     put(&mut said, "metrics_listen", file.metrics_listen.as_ref());
+    put(&mut said, "public_url", file.public_url.as_ref());
+    put(&mut said, "identity_keys", file.identity_keys.as_ref());
     put(&mut said, "state", file.state.as_ref());
     if let Some(reference) = &file.state_from {
         put(&mut said, "state", Some(resolve(reference)?));

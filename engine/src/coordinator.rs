@@ -52,6 +52,12 @@ pub trait Coordinator: Send + Sync {
         Ok(Delivered::Given { job: BTreeMap::new(), sources: BTreeMap::new() })
     }
 
+    /// A token by which the job with the lease proves to an audience what it is. The job must declare the audience.
+    async fn id_token(&self, lease: &LeaseId, audience: &str) -> Result<Sensitive, CoordinatorError> {
+        let _ = (lease, audience);
+        Err(CoordinatorError::Refused(NO_ISSUER.to_owned()))
+    }
+
     /// Keeps a file or a cache of the job, for later jobs and for people. It is kept once all of the content came, and not
     /// at all where that breaks off; said again with the same content, it is kept once. A cache whose key another one has
     /// stays as it is. Content is never more than a few pieces of it in memory.
@@ -88,6 +94,10 @@ pub trait Coordinator: Send + Sync {
         Err(no_place())
     }
 }
+
+/// What a coordinator says that is no server.
+pub const NO_ISSUER: &str =
+    "there is nobody here who issues identity tokens: a job with id_tokens runs on a server";
 
 /// What a coordinator says that has no place for artifacts and caches, and so offers none.
 fn no_place() -> CoordinatorError {

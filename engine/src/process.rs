@@ -26,6 +26,13 @@ pub struct ServerFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"127.0.0.1:9420")]
     pub metrics_listen: Option<String>,
+    /// What others call this server, `https://HOST`: identity tokens are issued under this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://ci.example.com")]
+    pub public_url: Option<String>,
+    /// The directory of the keys that sign identity tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_keys: Option<String>,
     /// Where the state is: `sqlite:PATH`, or `postgres://USER@HOST/DATABASE` without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

@@ -29,6 +29,7 @@ mod services;
 mod teams;
 mod tokens;
 mod users;
+mod well_known;
 mod workers;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ use crate::conductor::{Conductor, now};
 use crate::coordinator::Terms;
 use crate::errands::Errands;
 use crate::files::Files;
+use crate::issuer::Issuer;
 use crate::telemetry;
 use crate::vault::Deliverer;
 use context::{Denial, Denials, RequestId};
@@ -68,7 +70,7 @@ pub use config::{
 };
 pub use events::{Delivered, EventData, EventWord, NotStarted, SendEvent, StartedRun};
 pub use hooks::{HookEvent, HookSender, HookWord, PullRequest, PullRequestSide};
-pub use job::{OwnRun, Sibling, Trigger, WantedJob};
+pub use job::{FreshToken, OwnRun, Sibling, Trigger, WantedJob};
 pub use jobs::{AttemptUsage, JobDetail, StopJob};
 pub(crate) use link::Archive;
 pub use link::{Claiming, Registration, Renewing, Reporting};
@@ -121,6 +123,8 @@ pub struct Api {
     pub files: Files,
     /// Who hands out secrets.
     pub secrets: Deliverer,
+    /// Who signs identity tokens.
+    pub issuer: Issuer,
     /// How long leases hold.
     pub terms: Terms,
     /// The server is to end: whoever waits for news is let go.
@@ -132,6 +136,7 @@ pub fn routes() -> Vec<Route> {
     let groups = [
         openapi::routes(),
         health::routes(),
+        well_known::routes(),
         metrics::routes(),
         runs::routes(),
         approvals::routes(),

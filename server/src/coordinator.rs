@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use reactorcide_engine::artifacts::Content;
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::coordinator::{
-    Coordinator, CoordinatorError, Delivered, Keeping, Lease, LeaseId, Offered, Report, Urgency, Work,
+    Coordinator, CoordinatorError, Delivered, Keeping, Lease, LeaseId, NO_ISSUER, Offered, Report, Urgency,
+    Work,
 };
 use reactorcide_engine::protocol::query::{Answer, Query};
+use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::queue::{Claim, Claimant, Renewed};
 use reactorcide_engine::scheduler::{self, Assignment, AttemptResult, Event, Millis, NodeStatus, assignment};
 use reactorcide_engine::workers::{WorkerStatus, WorkerStore};
@@ -22,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::conductor::{ConductError, Conductor, Notice, now};
 use crate::files::{Files, FilesError};
+use crate::issuer::Issuer;
 use crate::vault::Deliverer;
 use tokens::TokenMaker;
 pub use tokens::Tokens;
@@ -67,6 +70,8 @@ pub struct Desk {
     files: Files,
     /// Who hands out secrets, if anybody does.
     secrets: Option<Deliverer>,
+    /// Who signs identity tokens, where somebody does.
+    issuer: Option<Issuer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,7 @@ impl Desk {
             directed: None,
             files,
             secrets: None,
+            issuer: None,
         }
     }
 
@@ -115,6 +121,12 @@ impl Desk {
     #[must_use]
     pub fn with_secrets(self, secrets: Deliverer) -> Self {
         Self { secrets: Some(secrets), ..self }
+    }
+
+    /// The same whose jobs have identities.
+    #[must_use]
+    pub fn with_issuer(self, issuer: Issuer) -> Self {
+        Self { issuer: Some(issuer), ..self }
     }
 
     /// There will be no more work for this worker.
@@ -217,6 +229,15 @@ impl Desk {
     async fn check(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
         let stands = self.conductor.queue.stands(lease).await.map_err(unavailable)?;
         if stands { Ok(()) } else { Err(lease.stale()) }
+    }
+
+    /// Refuses any worker but the one that has the lease: whose it is counts, not only who knows its token.
+    async fn check_own(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
+        let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
+        if !leases.contains(lease) {
+            return Err(lease.stale());
+        }
+        self.check(lease).await
     }
 
     /// Where artifacts and caches are kept, for who has a lease.
@@ -345,16 +366,23 @@ impl Coordinator for Desk {
         if self.is_abandoned() {
             return Err(lease.stale());
         }
-        // Whose lease it is counts, not only who knows its token.
-        let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
-        if !leases.contains(lease) {
-            return Err(lease.stale());
-        }
-        self.check(lease).await?;
+        self.check_own(lease).await?;
         match &self.secrets {
             Some(secrets) => secrets.deliver(&self.conductor, lease, &self.claimant.worker).await,
             None => Ok(Delivered::Given { job: BTreeMap::new(), sources: BTreeMap::new() }),
         }
+    }
+
+    async fn id_token(&self, lease: &LeaseId, audience: &str) -> Result<Sensitive, CoordinatorError> {
+        if self.is_abandoned() {
+            return Err(lease.stale());
+        }
+        self.check_own(lease).await?;
+        let Some(issuer) = &self.issuer else {
+            return Err(CoordinatorError::Refused(NO_ISSUER.to_owned()));
+        };
+        let issued = issuer.issue(&self.conductor, lease, audience, None).await;
+        issued.map(|issued| issued.token).map_err(|error| error.of(lease))
     }
 
     async fn keep(

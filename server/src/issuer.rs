@@ -1,6 +1,7 @@
 //! The issuer of identity tokens: it signs what the engine says of a job, tells its public keys to everybody, and makes new
 //! ones in time.
 
+mod directory;
 mod key;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use tokio::sync::Mutex;
 use crate::applied::Applied;
 use crate::conductor::{ConductError, Conductor, now};
 use key::Key;
+
+pub use directory::KeyDirectory;
 
 /// How long keys are not read again.
 const FRESH_MS: Millis = 60_000;
@@ -64,7 +67,9 @@ pub struct Issued {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// Nobody outside could find the keys of this server.
-    #[error("this server issues no identity tokens: it does not know what others call it, which --public-url says")]
+    #[error(
+        "this server issues no identity tokens: it does not know what others call it, which --public-url says"
+    )]
     NoIssuer,
     /// The lease is over.
     #[error("the attempt is over")]
@@ -261,8 +266,9 @@ async fn lease_until(conductor: &Conductor, lease: &LeaseId) -> Result<Option<Mi
     let (run, node) = (Some(lease.run.clone()), Some(lease.node.clone()));
     let filter = EntryFilter { run, node, limit: 100, ..EntryFilter::default() };
     let rows = conductor.queue.entries(&filter).await?;
-    let is_it =
-        |row: &reactorcide_engine::queue::Row| row.entry.attempt == lease.attempt && row.status == EntryStatus::Leased;
+    let is_it = |row: &reactorcide_engine::queue::Row| {
+        row.entry.attempt == lease.attempt && row.status == EntryStatus::Leased
+    };
     let until = rows.into_iter().find(is_it).and_then(|row| row.expires_at);
     Ok(if conductor.queue.stands(lease).await? { until } else { None })
 }
@@ -273,7 +279,9 @@ impl IssueError {
         match self {
             Self::Over | Self::Run(ConductError::Stale(_) | ConductError::NoRun(_)) => lease.stale(),
             Self::NoIssuer | Self::Refused(_) => CoordinatorError::Refused(self.to_string()),
-            Self::Run(_) | Self::Store(_) | Self::Failed(_) => CoordinatorError::Unavailable(self.to_string()),
+            Self::Run(_) | Self::Store(_) | Self::Failed(_) => {
+                CoordinatorError::Unavailable(self.to_string())
+            }
         }
     }
 }
@@ -286,7 +294,15 @@ mod tests {
     fn a_server_is_called_by_a_plain_url() {
         assert_eq!(check_url("https://ci.example.com/"), Ok("https://ci.example.com".to_owned()));
         assert_eq!(check_url("http://127.0.0.1:7420/ci"), Ok("http://127.0.0.1:7420/ci".to_owned()));
-        for wrong in ["ci.example.com", "https://", "https://a b", "https://u@h", "https://h/?q", "https://h/#f", "ftp://h"] {
+        for wrong in [
+            "ci.example.com",
+            "https://",
+            "https://a b",
+            "https://u@h",
+            "https://h/?q",
+            "https://h/#f",
+            "ftp://h",
+        ] {
             assert!(check_url(wrong).is_err(), "{wrong}");
         }
     }

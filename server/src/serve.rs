@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reactorcide_engine::id_token::{MemorySigningKeys, SigningKeyStore};
 use reactorcide_engine::identity::{NewToken, Principal, Scope, Token, TokenText, User, UserId};
 use reactorcide_engine::logs::LogStore;
 use reactorcide_engine::outside::Outside;
@@ -21,6 +22,7 @@ use crate::conductor::{Conductor, now};
 use crate::coordinator::{Desk, Terms, Tokens};
 use crate::errands::Errands;
 use crate::files::Files;
+use crate::issuer::Issuer;
 use crate::reaper;
 use crate::retention::{self, Retention};
 use crate::schedules::{self, Schedules};
@@ -98,7 +100,15 @@ impl Server {
         if !others {
             tasks.push(tokio::spawn(hear(Arc::clone(&applied), written)));
         }
+        // Nobody outside could find its keys, until somebody says where.
+        let issuer = Issuer::new(
+            None,
+            Arc::new(MemorySigningKeys::default()),
+            Arc::clone(&applied),
+            Arc::clone(&audit),
+        );
         let api = Api {
+            issuer,
             conductor,
             applied,
             identities: state.identities(),
@@ -121,6 +131,14 @@ impl Server {
     pub fn with_vault(mut self, vault: Vault) -> Self {
         let Api { applied, audit, .. } = &self.api;
         self.api.secrets = Deliverer::new(vault, Arc::clone(applied), Arc::clone(audit));
+        self
+    }
+
+    /// Issues identity tokens from now on, under the URL that others call it by, with keys from a store.
+    #[must_use]
+    pub fn issuing(mut self, url: String, keys: Arc<dyn SigningKeyStore>) -> Self {
+        let Api { applied, audit, .. } = &self.api;
+        self.api.issuer = Issuer::new(Some(url), keys, Arc::clone(applied), Arc::clone(audit));
         self
     }
 
@@ -193,6 +211,7 @@ impl Server {
         let desk =
             Desk::new(self.api.conductor.clone(), audience, self.api.files.clone(), claimant, self.api.terms);
         let desk = desk.with_tokens(Tokens::Marked(mark)).with_secrets(self.api.secrets.clone());
+        let desk = desk.with_issuer(self.api.issuer.clone());
         Arc::new(desk.directed_by(Arc::clone(&self.api.workers)))
     }
 

@@ -17,6 +17,7 @@ use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::queue::Renewed;
 use reactorcide_engine::workers::Health;
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -240,6 +241,16 @@ impl Coordinator for Remote {
 
     async fn secrets(&self, lease: &LeaseId) -> Result<Delivered, CoordinatorError> {
         self.call("secrets", &json!({"lease": lease}), PATIENCE).await.map_err(of(lease))
+    }
+
+    async fn id_token(&self, lease: &LeaseId, audience: &str) -> Result<Sensitive, CoordinatorError> {
+        #[derive(Deserialize)]
+        struct Proof {
+            token: Sensitive,
+        }
+        let body = json!({"lease": lease, "audience": audience});
+        let proof: Proof = self.call("id-token", &body, Duration::ZERO).await.map_err(of(lease))?;
+        Ok(proof.token)
     }
 
     async fn keep(

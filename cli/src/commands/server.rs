@@ -11,7 +11,7 @@ use reactorcide_engine::coordinator::LeaseId;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::retention::Policy;
 use reactorcide_engine::workers::{Worker as WorkerRecord, WorkerStatus, WorkerStore};
-use reactorcide_server::{ServeError, Server, Terms};
+use reactorcide_server::{KeyDirectory, ServeError, Server, Terms, check_url};
 use reactorcide_state::Storage;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -63,6 +63,12 @@ pub struct ServerArgs {
     /// Where metrics are told to whoever asks; without it, only at /metrics to who may read them
     #[arg(long, value_name = "ADDRESS", env = "REACTORCIDE_METRICS_LISTEN")]
     metrics_listen: Option<SocketAddr>,
+    /// What others call this server, https://HOST: it issues identity tokens under this name [default: none are issued]
+    #[arg(long, value_name = "URL", env = "REACTORCIDE_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// Where the keys are that sign identity tokens; servers of one state share it [default: `identity-keys` beside the state]
+    #[arg(long, value_name = "DIRECTORY", env = "REACTORCIDE_IDENTITY_KEYS")]
+    identity_keys: Option<PathBuf>,
     /// Say what is wrong with the settings, or print them and where each came from, and end
     #[arg(long)]
     check: bool,
@@ -121,6 +127,10 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     let server = Server::new(state.clone(), &storage, terms, outside).await.map_err(failure)?;
     let vault = arguments.vault.open(settings, &state, Make::Missing)?;
     let mut server = server.with_vault(vault).keeping(&state, &storage, policy);
+    if let Some(url) = &arguments.public_url {
+        let (url, keys) = issuer(url, arguments, settings)?;
+        server = server.issuing(url, keys);
+    }
     if let Some(exporter) = observed::exporter("reactorcide-server")? {
         server.export(exporter);
     }
@@ -175,6 +185,29 @@ async fn serve(arguments: &ServerArgs, settings: &Settings, terms: Terms) -> Res
     };
     ended.map_err(|error| Failure::new(format!("the server broke off: {error}")))?.map_err(failure)?;
     Ok(Exit::Success)
+}
+
+/// What identity tokens call this server, and the keys that sign them.
+fn issuer(
+    url: &str,
+    arguments: &ServerArgs,
+    settings: &Settings,
+) -> Result<(String, Arc<KeyDirectory>), Failure> {
+    let url = check_url(url).map_err(|reason| {
+        Failure::new(format!("--public-url {url:?} cannot be used: {reason}")).exit(Exit::Usage)
+    })?;
+    let directory = match &arguments.identity_keys {
+        Some(directory) => crate::worker_host::absolute(directory)?,
+        None => state_directory(settings)?.join("identity-keys"),
+    };
+    let keys = KeyDirectory::open(&directory).map_err(|error| {
+        Failure::new(format!(
+            "the keys of identity tokens cannot be kept in {}: {error}",
+            directory.display()
+        ))
+        .hint("name another directory with --identity-keys")
+    })?;
+    Ok((url, Arc::new(keys)))
 }
 
 /// Says how the machine is to whoever looks at workers, as one of another process does.

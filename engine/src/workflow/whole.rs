@@ -60,6 +60,11 @@ pub(crate) fn contradictions(job: &Job) -> Vec<Shortcoming> {
         let message = "the script would lie outside of the trusted code";
         refuse("RC1031", "ci_source/path", None, message, "write a path below it, without `..`");
     }
+    if job.runner == RunnerMode::None && !job.id_tokens.is_empty() {
+        let message =
+            "identity tokens with runner: none could only travel through the container engine's API";
+        refuse("RC1032", "id_tokens", Some("runner"), message, "leave runner out");
+    }
     if job.runner == RunnerMode::None
         && let Some(field) = file_fields(job).into_iter().next()
     {
@@ -116,10 +121,9 @@ fn is_user(run_as: &RunAs) -> bool {
 /// The fields by which a job gets secrets.
 fn secret_fields(job: &Job) -> Vec<String> {
     let named = (!job.secrets.is_empty()).then(|| "secrets".to_owned());
-    let named = named.into_iter().chain((!job.id_tokens.is_empty()).then(|| "id_tokens".to_owned()));
     let in_environment = job.environment.iter().filter(|(_, value)| has_secret(value));
     let in_environment = in_environment.map(|(name, _)| crate::diff::join("environment", name));
-    named.chain(in_environment).collect()
+    named.into_iter().chain(in_environment).collect()
 }
 
 /// The fields by which a job gets files.

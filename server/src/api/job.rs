@@ -11,15 +11,15 @@ use reactorcide_engine::identity::{Capability, JobAttempt, Need, Principal};
 use reactorcide_engine::protocol::query::{Answer as Said, Query as Asked};
 use reactorcide_engine::protocol::spec::Condition;
 use reactorcide_engine::protocol::trigger::{TriggerRequest, TriggeredJob};
-use reactorcide_engine::scheduler::Event;
+use reactorcide_engine::scheduler::{Event, Millis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::{Context, Json, Path, lease_of};
+use super::context::{Context, Json, Path, Query, lease_of};
 use super::problem::within;
 use super::runs::{JobRow, Run, idempotency_key};
-use super::{Problem, Route};
+use super::{Api, Problem, Route};
 use crate::coordinator::answer;
 
 /// The most jobs that one request may ask for.
@@ -40,6 +40,16 @@ pub fn routes() -> Vec<Route> {
             .named("getVars", "job", "The run's variables as they are now")
             .needs(Capability::JobAsk)
             .answers::<BTreeMap<String, Value>>(200),
+        Route::get("/api/v1/job/id-token", id_token)
+            .named(
+                "getIdToken",
+                "job",
+                "A fresh token by which the job proves what it is to an audience that it declares in `id_tokens`",
+            )
+            .needs(Capability::JobAsk)
+            .query::<ForWhom>()
+            .answers::<FreshToken>(200)
+            .problems(&[409]),
         Route::post("/api/v1/job/triggers", trigger)
             .named(
                 "trigger",
@@ -89,6 +99,24 @@ pub struct Sibling {
     pub outputs: BTreeMap<String, Value>,
     /// Runs of the project in which a job of that name is queued or running, beside this one.
     pub elsewhere: Vec<String>,
+}
+
+/// For whom a token is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForWhom {
+    /// The audience.
+    #[schemars(length(min = 1, max = 512))]
+    pub audience: String,
+}
+
+/// An identity token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FreshToken {
+    /// The token.
+    pub token: String,
+    /// Good until, in milliseconds since 1970.
+    pub expires_at: Millis,
 }
 
 /// What a job asks for.
@@ -235,6 +263,15 @@ async fn vars(context: Context) -> Result<Answer<BTreeMap<String, Value>>, Probl
         Said::Vars { vars } => Ok(Answer(vars)),
         _ => Err(Problem::internal("the question was answered with something else")),
     }
+}
+
+async fn id_token(context: Context, Query(query): Query<ForWhom>) -> Result<Answer<FreshToken>, Problem> {
+    let (_, lease) = leased(&context, Capability::JobAsk).await?;
+    within("audience", Some(&query.audience), 1, 512)?;
+    let Api { issuer, conductor, .. } = &context.api;
+    let issued = issuer.issue(conductor, &lease, &query.audience, Some(&context.request)).await?;
+    let token = issued.token.expose().to_owned();
+    Ok(Answer(FreshToken { token, expires_at: issued.expires_at }))
 }
 
 async fn trigger(

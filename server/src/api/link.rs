@@ -20,6 +20,7 @@ use reactorcide_engine::coordinator::{
 use reactorcide_engine::identity::{Capability, Principal};
 use reactorcide_engine::logs::{LogKey, LogStore};
 use reactorcide_engine::protocol::query::{Answer as Said, Query as Asked};
+use reactorcide_engine::protocol::spec::Sensitive;
 use reactorcide_engine::queue::{Claimant, Renewed};
 use reactorcide_engine::workers::{Worker, WorkerStatus};
 use schemars::JsonSchema;
@@ -60,6 +61,9 @@ pub fn routes() -> Vec<Route> {
             .answers_raw("application/json"),
         lease(Route::post("/worker/v1/secrets", secrets))
             .named("workerSecrets", "link", "A worker asks for the secrets of a job that it has a lease on")
+            .answers_raw("application/json"),
+        lease(Route::post("/worker/v1/id-token", id_token))
+            .named("workerIdToken", "link", "A worker takes an identity token for a job that it has leased")
             .answers_raw("application/json"),
     ];
     routes.extend(files::routes());
@@ -146,6 +150,22 @@ pub struct Leased {
     pub lease: LeaseId,
 }
 
+/// An identity token that a job wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proving {
+    /// The lease.
+    pub lease: LeaseId,
+    /// For whom it is.
+    pub audience: String,
+}
+
+/// An identity token. It does not print itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The token.
+    pub token: Sensitive,
+}
+
 /// Where a piece of a log belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPiece {
@@ -183,7 +203,7 @@ fn desk(context: &Context) -> Result<Desk, Problem> {
     let api = &context.api;
     let audience = Arc::new(Archive { logs: Arc::clone(&api.logs) });
     let desk = Desk::new(api.conductor.clone(), audience, api.files.clone(), claimant, api.terms);
-    Ok(desk.with_secrets(api.secrets.clone()))
+    Ok(desk.with_secrets(api.secrets.clone()).with_issuer(api.issuer.clone()))
 }
 
 /// What a worker gets leases from, as its labels and its pool allow.
@@ -316,6 +336,11 @@ async fn ask(context: Context, Json(body): Json<Asking>) -> Result<Answer<Said>,
 async fn secrets(context: Context, Json(body): Json<Leased>) -> Result<Answer<Delivered>, Problem> {
     let desk = desk(&context)?;
     Ok(Answer(desk.secrets(&body.lease).await?))
+}
+
+async fn id_token(context: Context, Json(body): Json<Proving>) -> Result<Answer<Proof>, Problem> {
+    let token = desk(&context)?.id_token(&body.lease, &body.audience).await?;
+    Ok(Answer(Proof { token }))
 }
 
 /// Keeps what workers say.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conductor::ConductError;
 use crate::files::FilesError;
+use crate::issuer::IssueError;
 
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -255,6 +256,22 @@ impl From<ArtifactError> for Problem {
             ArtifactError::Content { .. } => Self::invalid(error.to_string()),
             ArtifactError::Storage(error) => error.into(),
             ArtifactError::Rows(error) => error.into(),
+        }
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::NoIssuer => Self::conflict(error.to_string()),
+            IssueError::Over => Self::unauthenticated(error.to_string()),
+            IssueError::Refused(_) => Self::forbidden(error.to_string()),
+            IssueError::Run(error) => error.into(),
+            IssueError::Store(error) => error.into(),
+            IssueError::Failed(detail) => {
+                tracing::error!(detail, "an identity token could not be issued");
+                Self::unavailable("no identity token can be signed now")
+            }
         }
     }
 }

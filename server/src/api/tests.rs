@@ -4,6 +4,7 @@ mod approvals;
 mod config;
 mod events;
 mod identity;
+mod identity_tokens;
 mod job;
 mod matrix;
 mod openapi;

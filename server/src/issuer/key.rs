@@ -41,7 +41,8 @@ impl Key {
         // The thumbprint of RFC 7638: the members in this order, without white space.
         let canonical = format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#);
         let id = encoded(&Sha256::digest(canonical));
-        let public = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": modulus, "e": exponent});
+        let public =
+            json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": modulus, "e": exponent});
         Ok(Self { number: stored.number, id, public, pair })
     }
 
@@ -63,7 +64,8 @@ impl Key {
     /// A signed token, in the compact form of RFC 7515.
     pub fn sign(&self, claims: &Claims) -> Result<Sensitive, String> {
         let header = json!({"alg": "RS256", "typ": "JWT", "kid": self.id}).to_string();
-        let claims = serde_json::to_vec(claims).map_err(|error| format!("a token cannot be written: {error}"))?;
+        let claims =
+            serde_json::to_vec(claims).map_err(|error| format!("a token cannot be written: {error}"))?;
         let encoded = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let signed = format!("{}.{}", encoded(header.as_bytes()), encoded(&claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -88,7 +90,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
+        0..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
@@ -123,7 +125,8 @@ mod tests {
         let token = key.sign(&claims).expect("a token");
         let (signed, signature) = token.expose().rsplit_once('.').expect("three parts");
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).expect("base64");
-        let holds = |signed: &str| public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).is_ok();
+        let holds =
+            |signed: &str| public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).is_ok();
         assert!(holds(signed) && !holds(&signed.replacen('e', "f", 1)));
         let other = SigningKey { private: generate().expect("a key"), ..stored };
         assert_ne!(Key::read(&other).expect("a key").id(), key.id());

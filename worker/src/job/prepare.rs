@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reactorcide_engine::config::{FailureReason, Job, Network, RunnerMode, Source};
-use reactorcide_engine::coordinator::{Delivered, Report};
+use reactorcide_engine::config::{Delivery, FailureReason, IdToken, Job, Network, RunnerMode, Source};
+use reactorcide_engine::coordinator::{CoordinatorError, Delivered, Report};
 use reactorcide_engine::identity::JobToken;
 use reactorcide_engine::policy::secrets_asked;
 use reactorcide_engine::protocol::control::TOKEN_VARIABLE;
 use reactorcide_engine::protocol::link::{Control, SOCKET};
 use reactorcide_engine::protocol::mask::{MaskError, Values};
-use reactorcide_engine::protocol::spec::{JobSpec, Secret};
+use reactorcide_engine::protocol::spec::{JobSpec, Secret, Sensitive};
 use reactorcide_engine::provider::{ContainerSpec, ImageInfo, ProviderError, User};
 use reactorcide_engine::scheduler::{Assignment, AttemptResult};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Attempt, Prepared, failed};
 use crate::container::{CONTROL_PATH, Paths, container_spec, user_of};
@@ -27,6 +28,9 @@ use crate::workspace::{Workspace, host_user};
 /// The variable that says where a job reaches the server.
 const API_URL: &str = "REACTORCIDE_API_URL";
 
+/// How long a server that is away is waited for, and how often it is asked.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 /// A fetch that takes longer is told.
 const SLOW_FETCH: Duration = Duration::from_secs(2);
 
@@ -52,6 +56,8 @@ impl Attempt {
             spec.environment.insert(API_URL.to_owned(), api.clone());
             spec.secrets.push(Secret::in_environment(TOKEN_VARIABLE, JobToken::issue(&self.lease)));
         }
+        spec.secrets.extend(self.id_tokens(job).await?);
+        spec.v = spec.least_version();
         let secrets = secrets_of(&spec)
             .map_err(|error| failed(FailureReason::Config, format!("a secret cannot be used: {error}")))?;
         let host = host_user();
@@ -73,6 +79,35 @@ impl Attempt {
         // What waited with what the image's name stands for no more is not what this job would get.
         let ready = ready.filter(|ready| ready.image == image.id);
         Ok(Prepared { workspace, container, spec, secrets, ready, restored })
+    }
+
+    /// The tokens by which the job proves what it is, one for each audience.
+    async fn id_tokens(&self, job: &Job) -> Result<Vec<Secret>, AttemptResult> {
+        let mut carried = Vec::new();
+        for (name, IdToken { audience, delivery }) in &job.id_tokens {
+            let value = self.id_token(audience).await.map_err(|error| {
+                let reason = match error {
+                    CoordinatorError::Refused(_) => FailureReason::Denied,
+                    _ => FailureReason::LostWorker,
+                };
+                failed(reason, format!("there is no identity token for {audience:?}: {error}"))
+            })?;
+            carried.push(Secret { name: name.clone(), value, file: *delivery == Delivery::File });
+        }
+        Ok(carried)
+    }
+
+    /// A token, from a server that may be away for a moment.
+    async fn id_token(&self, audience: &str) -> Result<Sensitive, CoordinatorError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.worker.coordinator.id_token(&self.lease, audience).await {
+                Err(CoordinatorError::Unavailable(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     pub(super) fn has_source(&self, job: &Job) -> bool {

@@ -313,6 +313,7 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         "listOwnArtifacts" => plain("/api/v1/job/artifacts", web),
         "getOwnArtifact" => plain(&format!("/api/v1/job/artifacts/of-{own_token}"), web),
         "keepArtifact" => plain("/api/v1/job/artifacts?path=report.xml", web),
+        "getIdToken" => plain("/api/v1/job/id-token?audience=cloud", web),
         "trigger" => with("/api/v1/job/triggers", json!({"vars": {"a": 1}}), web),
         "listResources" => plain("/api/v1/resources?project=web", web),
         "getResource" => plain("/api/v1/resources/Pipeline/web/ci", web),
@@ -355,6 +356,9 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
         }
         "workerAsk" => with("/worker/v1/ask", json!({"lease": lease, "query": {"about": "vars"}}), workspace),
         "workerSecrets" => with("/worker/v1/secrets", json!({"lease": lease}), workspace),
+        "workerIdToken" => {
+            with("/worker/v1/id-token", json!({"lease": lease, "audience": "cloud"}), workspace)
+        }
         "workerKeep" => plain(
             &format!("/worker/v1/keep?run={run}&node=build&attempt=1&token=lease&kind=artifact&name=web"),
             workspace,

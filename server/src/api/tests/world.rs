@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use reactorcide_engine::artifacts::MemoryArtifacts;
 use reactorcide_engine::audit::MemoryAudit;
 use reactorcide_engine::coordinator::LeaseId;
+use reactorcide_engine::id_token::MemorySigningKeys;
 use reactorcide_engine::identity::{
     Account, JobToken, MemoryIdentities, NewToken, Principal, Scope, ServiceAccount, ServiceAccountId, Team,
     TeamId, Token, TokenId, TokenText, User, UserId, WorkerId,
@@ -34,6 +35,7 @@ use crate::configure;
 use crate::coordinator::Terms;
 use crate::errands::Errands;
 use crate::files::{Files, NoProjects};
+use crate::issuer::Issuer;
 use crate::vault::{Deliverer, Vault};
 
 /// Two projects, and somebody for each role on each and on the workspace.
@@ -54,7 +56,7 @@ metadata: {name: ci, project: web}
 spec:
   triggers: [{event: manual}, {event: api}, {event: webhook}, {event: push}]
   jobs:
-    build: {image: 'busybox:1', command: 'true', triggers_allowed: {count: 5}}
+    build: {image: 'busybox:1', command: 'true', triggers_allowed: {count: 5}, id_tokens: {TOKEN: {audience: cloud}}}
     test: {image: 'busybox:1', command: 'true', depends_on: [build]}
 ---
 apiVersion: reactorcide/v1
@@ -164,7 +166,10 @@ impl World {
         let audit = Arc::new(MemoryAudit::default());
         let masters = [MASTER, SPARE].map(|text| MasterKey::parse(text.as_bytes()).expect("a key"));
         let vault = Vault::new(Arc::new(MemoryVault::default()), masters.to_vec());
+        let keys = Arc::new(MemorySigningKeys::default());
+        let url = Some("https://ci.example.com".to_owned());
         let api = Api {
+            issuer: Issuer::new(url, keys, applied.clone(), audit.clone()),
             conductor: Conductor::new(runs.clone(), runs.clone()),
             applied: applied.clone(),
             identities: Arc::new(MemoryIdentities::default()),
