@@ -17,13 +17,18 @@ const CANARY: &str = "c4nary-0f-th3-attack5-x7Q";
 
 /// A project whose one job `victim` has the secret `key`; its fields as YAML, indented by six blanks.
 fn project(fields: &str) -> Project {
+    project_with("victim", fields)
+}
+
+/// The same where the job has a name that no other test's has.
+fn project_with(job: &str, fields: &str) -> Project {
     Project::with_files(&[(
         ".reactorcide/ci.yaml",
         &format!(
             "apiVersion: reactorcide/v1\nkind: Secret\nmetadata: {{name: key}}\nspec: {{}}\n---\n\
              apiVersion: reactorcide/v1\nkind: Project\nmetadata: {{name: p}}\nspec: {{}}\n---\n\
              apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {{name: ci, project: p}}\nspec:\n  jobs:\n\
-             \x20   victim:\n      image: '{BUSYBOX}'\n{fields}"
+             \x20   {job}:\n      image: '{BUSYBOX}'\n{fields}"
         ),
     )])
 }

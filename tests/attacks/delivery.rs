@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{CANARY, project, said, start};
+use super::{CANARY, project_with, said, start};
 use crate::docker::{eventually, running, wait};
 
 #[test]
@@ -14,7 +14,7 @@ fn a_file_with_a_secret_is_in_memory_and_nowhere_else() {
         \x20           echo \"${VALUE-unset} $(stat -c '%a %u' $KEY) $(stat -f -c %T $KEY)\"\n\
         \x20           touch /job/up; while test -e /job/up; do sleep 0.1; done\n\
         \x20       - {name: has-not, run: 'echo \"${KEY-unset} ${VALUE-unset}\"; find /reactorcide-secrets -type f'}\n";
-    let project = project(fields);
+    let project = project_with("keeper", fields);
     let child = start(&project);
     let workspaces = project.path().join(".reactorcide-state/workspaces");
     let mut up = None;
@@ -25,7 +25,7 @@ fn a_file_with_a_secret_is_in_memory_and_nowhere_else() {
             .map(str::to_owned);
         up.as_deref().is_some_and(|path| Path::new(path).exists())
     });
-    let container = running("victim").pop().expect("it runs");
+    let container = running("keeper").pop().expect("it runs");
     let inspected = said("docker", &["inspect", &container]);
     assert!(inspected.contains("/reactorcide-secrets") && !inspected.contains(CANARY), "{inspected}");
     let field = |name: &str| said("docker", &["inspect", "--format", name, &container]).trim().to_owned();

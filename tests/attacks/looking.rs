@@ -1,6 +1,6 @@
 //! A job looks at the runner, talks in its name, and tries to outlive itself.
 
-use super::{CANARY, command, project, run, said, start};
+use super::{CANARY, command, project, project_with, run, said, start};
 use crate::docker::{eventually, running, signal, wait};
 
 #[test]
@@ -23,7 +23,8 @@ fn the_runners_memory_environment_and_descriptors_are_closed() {
 
 #[test]
 fn another_user_of_the_container_cannot_use_the_socket_or_the_files() {
-    let project = project(
+    let project = project_with(
+        "guarded",
         "      secrets: {KEY: {secret: key, as: file}}\n      command: |\n\
         \x20       touch /job/up; while test -e /job/up; do sleep 0.1; done; echo over\n",
     );
@@ -31,7 +32,7 @@ fn another_user_of_the_container_cannot_use_the_socket_or_the_files() {
     let mut container = None;
     eventually("it runs", || {
         assert!(child.try_wait().expect("it can be asked").is_none(), "it goes on");
-        container = running("victim").pop();
+        container = running("guarded").pop();
         container.as_deref().is_some_and(|container| {
             !said("docker", &["exec", container, "ls", "/job/up"]).contains("No such")
         })

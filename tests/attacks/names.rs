@@ -45,7 +45,7 @@ fn variables_of_ours_and_of_loaders_cannot_be_set_by_who_triggers() {
         let ended = run(&format!(
             "      triggers_allowed: {{count: 3}}\n      command: |\n\
              \x20       $REACTORCIDE_RUNNER trigger '{{\"jobs\": []}}' >/dev/null 2>&1 || true\n\
-             \x20       printf '%s' '{{\"type\": \"trigger\", \"jobs\": [{{\"job_name\": \"made\", \"image\": \"{}\", \"command\": \"true\", \"env\": {{\"{variable}\": \"/job/evil.so\"}}}}]}}' > /job/triggers.json\n",
+             \x20       printf '%s' '{{\"type\": \"trigger_job\", \"jobs\": [{{\"job_name\": \"made\", \"image\": \"{}\", \"command\": \"true\", \"env\": {{\"{variable}\": \"/job/evil.so\"}}}}]}}' > /job/triggers.json\n",
             super::BUSYBOX
         ));
         assert_eq!(ended.code, Some(1), "{variable}: {ended:?}");
