@@ -89,7 +89,7 @@ impl Deliveries {
     }
 
     /// What a step gets; its files are there from now on.
-    pub fn to_step(&mut self, step: &StepSpec) -> Result<Given, String> {
+    pub fn deliver(&mut self, step: &StepSpec) -> Result<Given, String> {
         let named: BTreeSet<&str> = step.secrets.iter().map(String::as_str).collect();
         let mut given = Given::default();
         let by_name = self.by_name;

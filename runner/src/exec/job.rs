@@ -348,7 +348,7 @@ impl<'a> Job<'a> {
         let job_directory = Path::new(&self.spec.working_dir);
         let directory = job_directory.join(step.working_dir.as_deref().unwrap_or_default());
         let outputs = self.scratch.outputs(index).filter(|path| files::write_new(path, b"").is_ok());
-        let given = match self.deliveries.to_step(step) {
+        let given = match self.deliveries.deliver(step) {
             Ok(given) => given,
             Err(reason) => return self.fail(index, &reason),
         };
