@@ -239,9 +239,8 @@ async fn ask(operation: &Operation, fixture: &Fixture, own_token: &str) -> Ask {
     let with = |path: &str, body: Value, place| Ask { path: path.to_owned(), body: Some(body), place };
     let lease = json!({"run": run, "node": "build", "attempt": 1, "token": "lease"});
     match operation.id {
-        "getOpenApi" | "getHealth" | "getReadiness" | "getVersion" | "getMetrics" => {
-            plain(operation.path, workspace)
-        }
+        "getDiscovery" | "getKeys" | "getOpenApi" | "getHealth" | "getReadiness" | "getVersion"
+        | "getMetrics" => plain(operation.path, workspace),
         "listRuns" => plain("/api/v1/runs?project=web", web),
         "startRun" => with("/api/v1/runs", json!({"pipeline": "web/ci"}), web),
         "getRun" => plain(&format!("/api/v1/runs/{run}"), web),

@@ -65,7 +65,7 @@ metadata: {name: pages, project: docs}
 spec:
   triggers: [{event: manual}]
   jobs:
-    build: {image: 'busybox:1', command: 'true'}
+    build: {image: 'busybox:1', command: 'true', id_tokens: {TOKEN: {audience: cloud}}}
 ---
 apiVersion: reactorcide/v1
 kind: Schedule
