@@ -105,7 +105,7 @@ impl Database {
             .busy_timeout(options.lock_timeout)
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)
-            .statement_cache_capacity(64);
+            .statement_cache_capacity(512);
         let pool = SqlitePoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.lock_timeout + Duration::from_secs(5))

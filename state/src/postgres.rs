@@ -78,6 +78,7 @@ impl Target {
         );
         let database = connect.get_database().unwrap_or(connect.get_username());
         let location = format!("postgres://{}@{host}/{database} (schema {schema})", connect.get_username());
+        let connect = connect.statement_cache_capacity(512);
         let connect = connect.application_name("reactorcide").options([
             ("search_path", schema.as_str()),
             ("idle_in_transaction_session_timeout", ABANDONED),

@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Postgres, QueryBuilder, Row, Sqlite};
 
-use crate::runs::{BATCH, PostgresRuns, SqliteRuns, urgency};
+use crate::runs::{PostgresRuns, SqliteRuns, even, urgency};
 
 /// How often somebody who looks after leases says so.
 const LOOK: Millis = 1_000;
@@ -97,7 +97,7 @@ macro_rules! queue_on {
             ) -> Result<Vec<Renewed>, StoreError> {
                 let failed = self.failed("written");
                 let mut stand: HashMap<LeaseId, Urgency> = HashMap::with_capacity(leases.len());
-                for batch in leases.chunks(BATCH) {
+                for batch in even(leases) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set expires_at = case when expires_at < ");
                     update.push_bind(expires_at).push(" then ").push_bind(expires_at);
                     update.push(" else expires_at end where number in (select number from queue where (run, node, attempt, token) in (");
@@ -312,7 +312,7 @@ macro_rules! queue_on {
                 }
                 candidates.sort_by(|a, b| (a.rank, &a.run, &a.node).cmp(&(b.rank, &b.run, &b.node)));
                 candidates.truncate(wanted);
-                for batch in candidates.chunks(BATCH) {
+                for batch in even(&candidates) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set status = 'leased', token = ");
                     update.push_bind(&claim.token).push(", worker = ").push_bind(&claim.claimant.worker);
                     update.push(", leased_at = ").push_bind(claim.now).push(", expires_at = ").push_bind(claim.expires_at);
@@ -342,7 +342,7 @@ macro_rules! queue_on {
                 connection: &mut <$Sql as sqlx::Database>::Connection,
                 lines: &[Line],
             ) -> Result<(), StoreError> {
-                for batch in lines.chunks(BATCH) {
+                for batch in even(&lines) {
                     let mut upsert = QueryBuilder::<$Sql>::new("insert into queue_shares (project, time) ");
                     upsert.push_values(batch, |mut row, line| {
                         row.push_bind(&line.share.project).push_bind(line.share.time);

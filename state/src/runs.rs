@@ -26,7 +26,18 @@ use crate::database::Database;
 use crate::postgres::PostgresDatabase;
 
 /// Rows of one statement.
-pub(crate) const BATCH: usize = 512;
+const BATCH: usize = 512;
+
+/// Pieces whose lengths are powers of two, so that statements over them have few texts, and each is prepared once.
+pub(crate) fn even<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let length = (1 << rest.len().checked_ilog2()?).min(BATCH);
+        let (piece, behind) = rest.split_at(length);
+        rest = behind;
+        Some(piece)
+    })
+}
 
 /// Lines that are remembered.
 const MAX_LANES: usize = 10_000;
@@ -137,10 +148,10 @@ macro_rules! runs_on {
                 let mut transaction = self.database.append().await?;
                 let connection = &mut *transaction;
                 let mut accepted: HashSet<String> = HashSet::with_capacity(new.len());
-                for batch in new.chunks(BATCH) {
+                for batch in even(new) {
                     let mut insert = QueryBuilder::<$Sql>::new(
                         "insert into runs (id, pipeline, project, event, actor, retry_of, holder, delivery, started_at, status,
-                         version, ordinal, definition, head) ",
+                         version, ordinal, definition, head, ended_at, gate) ",
                     );
                     insert.push_values(batch, |mut row, new| {
                         let NewRecord { record, key, definition, first } = new;
@@ -154,10 +165,12 @@ macro_rules! runs_on {
                             .push_bind(key)
                             .push_bind(record.started_at)
                             .push_bind(stored(record.status))
-                            .push_bind(0_i64)
-                            .push_bind(0_i64)
+                            .push_bind(1_i64)
+                            .push_bind(i64::try_from(first.transitions.len()).unwrap_or(i64::MAX))
                             .push_bind(text(definition))
-                            .push_bind(text(&first.changes.head));
+                            .push_bind(text(&first.changes.head))
+                            .push_bind(first.ended.map(|(_, at)| at))
+                            .push_bind(first.changes.head.as_ref().and_then(gate));
                     });
                     insert.push(" on conflict (delivery) where delivery is not null do nothing returning id");
                     let rows = insert.build().fetch_all(&mut *connection).await.map_err(self.failed("written"))?;
@@ -166,11 +179,11 @@ macro_rules! runs_on {
                     }
                 }
                 let firsts: Vec<&Commit> = new.iter().map(|new| &new.first).filter(|first| accepted.contains(&first.run)).collect();
-                let groups = self.write(connection, &firsts).await?;
+                let groups = self.write(connection, &firsts, true).await?;
                 self.settle(connection, groups, &firsts).await?;
                 let known: Vec<&NewRecord> = new.iter().filter(|new| !accepted.contains(&new.record.id)).collect();
                 let mut by_key: BTreeMap<String, String> = BTreeMap::new();
-                for batch in known.chunks(BATCH) {
+                for batch in even(&known) {
                     let mut select = QueryBuilder::<$Sql>::new("select delivery, id from runs where delivery in (");
                     let mut list = select.separated(", ");
                     for new in batch {
@@ -200,7 +213,7 @@ macro_rules! runs_on {
                 let connection = &mut *transaction;
                 let failed = self.failed("read");
                 let mut versions: BTreeMap<String, i64> = BTreeMap::new();
-                for batch in commits.chunks(BATCH) {
+                for batch in even(commits) {
                     let mut select = QueryBuilder::<$Sql>::new("select id, version from runs where id in (");
                     let mut list = select.separated(", ");
                     for commit in batch {
@@ -230,7 +243,7 @@ macro_rules! runs_on {
                     return Ok(outcomes);
                 }
                 let mut groups = self.change_entries(connection, &done, &entries).await?;
-                groups.extend(self.write(connection, &done).await?);
+                groups.extend(self.write(connection, &done, false).await?);
                 self.settle(connection, groups, &done).await?;
                 transaction.commit().await.map_err(self.failed("written"))?;
                 self.remember_lanes(&done);
@@ -368,7 +381,7 @@ macro_rules! runs_on {
                 wanted.sort_unstable();
                 wanted.dedup();
                 let mut found = Vec::with_capacity(wanted.len());
-                for batch in wanted.chunks(BATCH) {
+                for batch in even(&wanted) {
                     // Groups come before their entries, for whoever makes room in one changes the entries of others.
                     let mut slots = QueryBuilder::<$Sql>::new("select distinct slot from queue where slot is not null and (run, node, attempt) in (");
                     slots.push_values(batch, |mut row, (run, node, attempt)| {
@@ -445,7 +458,7 @@ macro_rules! runs_on {
                         }
                     }
                 }
-                for batch in deadlines.chunks(BATCH) {
+                for batch in even(&deadlines) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set deadline_at = v.column2 + timeout from (");
                     update.push_values(batch, |mut row, (number, at)| {
                         row.push_bind(*number).push_bind(*at);
@@ -453,7 +466,7 @@ macro_rules! runs_on {
                     update.push(") as v where number = v.column1 and timeout is not null");
                     update.build().execute(&mut *connection).await.map_err(&failed)?;
                 }
-                for batch in admitted.chunks(BATCH) {
+                for batch in even(&admitted) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set status = 'leased' where number in (");
                     let mut list = update.separated(", ");
                     for number in batch {
@@ -462,7 +475,7 @@ macro_rules! runs_on {
                     update.push(")");
                     update.build().execute(&mut *connection).await.map_err(&failed)?;
                 }
-                for batch in stops.chunks(BATCH) {
+                for batch in even(&stops) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set stop = v.column2 from (");
                     update.push_values(batch, |mut row, (number, urgency)| {
                         row.push_bind(*number).push_bind(*urgency);
@@ -470,7 +483,7 @@ macro_rules! runs_on {
                     update.push(") as v where number = v.column1 and stop < v.column2");
                     update.build().execute(&mut *connection).await.map_err(&failed)?;
                 }
-                for batch in gone.chunks(BATCH) {
+                for batch in even(&gone) {
                     let mut delete = QueryBuilder::<$Sql>::new("delete from queue where number in (");
                     let mut list = delete.separated(", ");
                     for number in batch {
@@ -488,9 +501,11 @@ macro_rules! runs_on {
                 &self,
                 connection: &mut <$Sql as sqlx::Database>::Connection,
                 commits: &[&Commit],
+                are_new: bool,
             ) -> Result<BTreeMap<String, Option<i64>>, StoreError> {
                 let failed = self.failed("written");
-                for batch in commits.chunks(BATCH) {
+                // A new run was written with what its first step made of it.
+                for batch in even(if are_new { &[] } else { commits }) {
                     let mut update = QueryBuilder::<$Sql>::new(
                         "update runs set version = version + 1, ordinal = v.column2, head = coalesce(v.column3, head),
                          status = coalesce(v.column4, status), ended_at = coalesce(v.column5, ended_at),
@@ -517,7 +532,7 @@ macro_rules! runs_on {
                         last.into_iter().map(move |(place, node)| (&commit.run, place, node))
                     })
                     .collect();
-                for batch in nodes.chunks(BATCH) {
+                for batch in even(&nodes) {
                     let mut upsert =
                         QueryBuilder::<$Sql>::new("insert into run_nodes (run, place, name, status, document) ");
                     upsert.push_values(batch, |mut row, (run, place, node)| {
@@ -537,7 +552,7 @@ macro_rules! runs_on {
                         (first..).zip(&commit.transitions).map(move |(ordinal, one)| (&commit.run, ordinal, one))
                     })
                     .collect();
-                for batch in transitions.chunks(BATCH) {
+                for batch in even(&transitions) {
                     let mut insert = QueryBuilder::<$Sql>::new(
                         "insert into run_transitions (run, ordinal, at, node, attempt, became, reason) ",
                     );
@@ -554,7 +569,7 @@ macro_rules! runs_on {
                 }
                 let used: Vec<(&String, &Used)> =
                     commits.iter().flat_map(|commit| commit.used.iter().map(|used| (&commit.run, used))).collect();
-                for batch in used.chunks(BATCH) {
+                for batch in even(&used) {
                     let mut insert = QueryBuilder::<$Sql>::new(
                         "insert into run_usage (run, node, attempt, cpu_ms, memory_peak, bytes_read, bytes_written, series) ",
                     );
@@ -583,7 +598,7 @@ macro_rules! runs_on {
             ) -> Result<BTreeMap<String, Option<i64>>, StoreError> {
                 let failed = self.failed("written");
                 let mut groups = BTreeMap::new();
-                for batch in entries.chunks(BATCH) {
+                for batch in even(&entries) {
                     let mut insert = QueryBuilder::<$Sql>::new(
                         "insert into queue (run, node, attempt, project, needs, priority, rank, enqueued_at, due_at, timeout, slot,
                          slot_mode, status) ",
@@ -610,7 +625,7 @@ macro_rules! runs_on {
                 let mut new: Vec<(String, String)> = lanes_of(&entries).filter(|lane| !self.knows(lane)).collect();
                 new.sort_unstable();
                 new.dedup();
-                for batch in new.chunks(BATCH) {
+                for batch in even(&new) {
                     let mut insert = QueryBuilder::<$Sql>::new("insert into queue_lanes (project, needs) ");
                     insert.push_values(batch, |mut row, (project, needs)| {
                         row.push_bind(project).push_bind(needs);
