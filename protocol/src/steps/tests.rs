@@ -22,6 +22,7 @@ fn step(name: &str) -> StepSpec {
         retry: None,
         working_dir: None,
         environment: BTreeMap::new(),
+        secrets: Vec::new(),
     }
 }
 
