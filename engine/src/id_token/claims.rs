@@ -164,12 +164,13 @@ pub fn claims(asked: Asked<'_>) -> Result<Claims, Refusal> {
     })
 }
 
-/// The profile of the job as the run has it, as it is applied now, and the one that bounds the run, if one does.
+/// The profile of the job as the run has it, as it and what bounds it are applied now.
 fn profiles(asked: &Asked<'_>) -> Result<Vec<Profile>, Refusal> {
     let own = &asked.assignment.profile;
     let mut all = vec![own.clone()];
     let ceiling = asked.assignment.event["ceiling"].as_str();
-    for name in [Some(own.name.as_str()), ceiling].into_iter().flatten() {
+    let declared = asked.assignment.job.profile.as_deref();
+    for name in [Some(own.name.as_str()), declared, ceiling].into_iter().flatten() {
         let address = Address::new(Kind::ExecutionProfile, None, name);
         let declared = match asked.catalog.get(&address).map(|resource| &resource.spec) {
             Some(Spec::ExecutionProfile(spec)) => Some(&**spec),

@@ -1,5 +1,5 @@
 //! The ceiling of a run: a profile that no job of it goes beyond, whatever its own profile is. Of a job that asks for
-//! secrets where the ceiling has none, they are taken away, and what it would use too much of is cut; one that asks for
+//! secrets or identity tokens where the ceiling has none, they are taken away, and what it would use too much of is cut; one that asks for
 //! anything else beyond it fails.
 
 use super::{Declaration, Profile, Resources, Workflow};
@@ -21,6 +21,10 @@ impl Workflow {
         for declaration in self.jobs.values_mut() {
             if ceiling.spec.secrets == ProfileSecrets::None {
                 declaration.withheld = take_secrets(&mut declaration.job);
+            }
+            if !ceiling.spec.allows_identity() {
+                let tokens = std::mem::take(&mut declaration.job.id_tokens);
+                declaration.withheld.extend(tokens.into_keys());
             }
             let job = &mut declaration.job;
             job.timeout = least(job.timeout, ceiling.spec.max_timeout);
@@ -74,6 +78,12 @@ impl Profile {
         };
         let spec = ExecutionProfileSpec {
             secrets: self.spec.secrets.min(ceiling.spec.secrets),
+            identity: match (self.spec.allows_identity(), ceiling.spec.allows_identity()) {
+                // For anybody's code both must say so.
+                (true, true) if self.spec.identity == ceiling.spec.identity => self.spec.identity,
+                (true, true) => None,
+                _ => Some(false),
+            },
             root: self.spec.root && ceiling.spec.root,
             pools,
             ..ceiling.spec.clone()

@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use reactorcide_protocol::control::TOKEN_VARIABLE;
 use reactorcide_protocol::spec::{JobSpec, Secret, StepSpec};
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, open, openat};
 use rustix::io::Errno;
@@ -54,17 +53,6 @@ impl Drop for Files {
 impl Deliveries {
     /// Those of a job. The error is a sentence that says what cannot be had.
     pub fn new(spec: &JobSpec, steps: &[StepSpec]) -> Result<Self, String> {
-        for step in steps {
-            let is_carried = |name: &String| spec.secrets.iter().any(|secret| secret.name == *name);
-            // Whether there is a token depends on where the job runs.
-            let unknown = step.secrets.iter().find(|name| !is_carried(name) && *name != TOKEN_VARIABLE);
-            if let Some(name) = unknown {
-                return Err(format!(
-                    "step {:?} names the secret {name}, which the job does not have",
-                    step.name
-                ));
-            }
-        }
         for secret in spec.secrets.iter().filter(|secret| secret.file) {
             let is_plain = secret.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !is_plain || secret.name.is_empty() {
@@ -88,7 +76,7 @@ impl Deliveries {
         secrets.map(|secret| (secret.name.clone(), secret.value.expose().to_owned())).collect()
     }
 
-    /// What a step gets; its files are there from now on.
+    /// What a step gets: what it names and the job has, since a run may withhold some from all of its jobs. Its files are there from now on.
     pub fn deliver(&mut self, step: &StepSpec) -> Result<Given, String> {
         let named: BTreeSet<&str> = step.secrets.iter().map(String::as_str).collect();
         let mut given = Given::default();

@@ -193,6 +193,15 @@ fn job_spec(said: &Said, answers: bool) -> Result<JobSpec, Failure> {
         control: None,
     };
     spec.v = spec.least_version();
+    let Work::Steps(steps) = &spec.work else { return Ok(spec) };
+    for step in steps {
+        let unknown = step.secrets.iter().find(|name| !spec.secrets.iter().any(|one| one.name == **name));
+        if let Some(name) = unknown {
+            let message =
+                format!("step {:?} names the secret {name}, which the job does not have", step.name);
+            return Err(Failure::config(message));
+        }
+    }
     Ok(spec)
 }
 
