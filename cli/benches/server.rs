@@ -115,10 +115,12 @@ impl Site {
         tokio::time::sleep(Duration::from_secs(4)).await;
         let before = switches(process);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let woken = switches(process) - before;
-        let resident = status(process, "VmRSS:") as f64 / 1024.0;
+        // Threads that ended in between took their count with them.
+        let woken = switches(process).saturating_sub(before);
+        let [resident, own] = ["VmRSS:", "RssAnon:"].map(|line| status(process, line) as f64 / 1024.0);
         println!(
-            "{name} that has nothing to do: {resident:.1} MiB resident, woken {woken} times in 10 seconds"
+            "{name} that has nothing to do: {resident:.1} MiB resident, {own:.1} MiB of it its own and the rest the program's file; \
+             woken {woken} times in 10 seconds"
         );
     }
 
