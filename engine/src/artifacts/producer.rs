@@ -36,7 +36,7 @@ pub fn origins(event: &Value, run: &str, default_branch: Option<&str>) -> Origin
         None if !is_proposal => Origin::Base,
         _ => Origin::Unverified,
     });
-    let number = event["number"].as_u64();
+    let number = event["number"].as_u64().filter(|number| *number > 0);
     let reference = match (is_proposal, number, text("tag"), text("branch"), commit) {
         (true, Some(number), ..) => format!("pull/{number}"),
         // Nobody knows which proposal it is, and they must not share anything.

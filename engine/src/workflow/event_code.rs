@@ -34,7 +34,9 @@ impl Workflow {
         let Some(source) = self.project_source(resources) else { return false };
         if source.git.is_some() && source.reference.is_none() {
             for declaration in self.jobs.values_mut() {
-                if let Some(of_job) = declaration.job.source.as_mut().filter(|of_job| **of_job == source) {
+                let is_projects =
+                    |of_job: &&mut Source| of_job.git == source.git && of_job.reference.is_none();
+                if let Some(of_job) = declaration.job.source.as_mut().filter(is_projects) {
                     of_job.git = Some(repository.to_owned());
                     of_job.reference = Some(commit.to_owned());
                     of_job.credentials = None;

@@ -142,6 +142,9 @@ async fn list(
         Filter { kind: Some(ArtifactKind::Artifact), run: Some(run), node: job, ..Filter::default() };
     let mut rows: Vec<ArtifactRow> =
         context.api.files.store().list(&filter).await?.into_iter().map(ArtifactRow::from).collect();
+    if query.attempt == Some(0) {
+        return Err(Problem::invalid("attempts count from 1"));
+    }
     rows.retain(|row| query.attempt.is_none_or(|attempt| attempt == row.attempt));
     rows.sort_by(|one, other| place(one).cmp(&place(other)));
     if let Some(after) = after {

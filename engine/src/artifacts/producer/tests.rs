@@ -66,6 +66,10 @@ fn only_what_is_fetched_by_its_name_from_the_project_is_its_own() {
         (unverified, "commit/abc".to_owned())
     );
     assert_eq!(of(json!({"type": "pull_request", "branch": "main"})), (unverified, "run/r".to_owned()));
+    assert_eq!(
+        of(json!({"type": "pull_request", "branch": "main", "number": 0})),
+        (unverified, "run/r".to_owned())
+    );
     let pull =
         json!({"type": "pull_request", "branch": "main", "sha": "abc", "number": 7, "source_origin": "fork"});
     assert_eq!(of(pull), (Origin::Fork, "pull/7".to_owned()));
