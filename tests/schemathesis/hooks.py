@@ -4,6 +4,9 @@ Half of the requests keep the path that was made up, so that what is not there i
 """
 
 import atexit
+import base64
+import hashlib
+import hmac
 import json
 import os
 import random
@@ -100,6 +103,38 @@ def cache():
     return page["items"][0]["id"] if page and page["items"] else "none"
 
 
+def lease():
+    """A job of a new run that the worker of the fixtures has, or nothing."""
+    worker()
+    ask("POST", "/api/v1/runs", {"pipeline": "web/ci"})
+    body = json.dumps({"max": 1, "wait_ms": 0}).encode()
+    work = as_worker("/worker/v1/claim", body, "application/json")
+    leases = (work or {}).get("leases", [])
+    return leases[0]["id"] if leases else None
+
+
+def kept(of):
+    """The run and the id of an artifact, kept under a lease."""
+    if not of:
+        return "none", "none"
+    query = urllib.parse.urlencode({**of, "kind": "artifact", "name": f"made-{random.getrandbits(48):x}"})
+    as_worker("/worker/v1/keep?" + query, b"content", "application/octet-stream")
+    page = ask("GET", f"/api/v1/runs/{of['run']}/artifacts?limit=1")
+    return of["run"], page["items"][0]["id"] if page and page["items"] else "none"
+
+
+def job_token(of):
+    """The token of the job that a lease is on, as its worker makes it."""
+    named = f"{of['run']}\n{of['attempt']}\n{of['node']}".encode()
+    proof = hmac.new(of["token"].encode(), b"reactorcide job token 1", hashlib.sha256)
+    for part in (of["run"].encode(), of["node"].encode(), of["attempt"].to_bytes(4, "big")):
+        proof.update(len(part).to_bytes(8, "big") + part)
+    encoded = (base64.urlsafe_b64encode(data).rstrip(b"=").decode() for data in (named, proof.digest()))
+    return "rcj_" + ".".join(encoded)
+
+
+# What only jobs may ask.
+BY_JOBS = ("getOwnRun", "getSibling", "getVars", "listOwnArtifacts", "getOwnArtifact", "keepArtifact", "trigger")
 WORKER_TOKEN = ""
 
 
@@ -132,6 +167,26 @@ def change():
     return page["items"][0]["id"] if page and page["items"] else "none"
 
 
+# Of requests that jobs make: the lease that their token is of.
+LEASES = {}
+
+
+@schemathesis.auth(refresh_interval=None)
+class Tokens:
+    """An admin's token, or a job's where only jobs may ask."""
+
+    def get(self, case, context):
+        operation = case.operation.definition.raw.get("operationId", "")
+        of = lease() if operation in BY_JOBS else None
+        if not of:
+            return TOKEN
+        LEASES[id(case)] = of
+        return job_token(of)
+
+    def set(self, case, data, context):
+        case.headers = {**dict(case.headers or {}), "Authorization": f"Bearer {data}"}
+
+
 CONFIGURATION = {"all.yaml": open(os.environ["REACTORCIDE_FIXTURES"], encoding="utf-8").read()}
 
 
@@ -158,6 +213,9 @@ def before_call(context, case, kwargs):
         "secret": secret,
         "key": data_key,
     }
+    of = LEASES.pop(id(case), None) or ("artifact" in parts and lease() or None)
+    if "artifact" in parts:
+        makers["run"], makers["artifact"] = (lambda made=made: made for made in kept(of))
     for name in parts:
         if name in makers:
             parts[name] = makers[name]()
