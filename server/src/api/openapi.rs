@@ -115,7 +115,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, problem: &Sc
                 json!({"required": false, "content": {"application/json": {"schema": schema(generator)}}});
         }
         Some(Body::Bytes) => {
-            described["requestBody"] = json!({"required": true, "content": {"application/octet-stream": {}}});
+            // No bytes are bytes too: an empty file.
+            described["requestBody"] =
+                json!({"required": false, "content": {"application/octet-stream": {}}});
         }
     }
     match operation.access {

@@ -45,8 +45,8 @@ pub struct SetValue {
     /// Which key; not needed where the secret has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The value. It is never shown again, except by `reveal`.
-    #[schemars(with = "String", length(min = 4))]
+    /// The value, of at least 4 bytes: what is shorter could not be masked. It is never shown again, except by `reveal`.
+    #[schemars(with = "String", length(min = 1))]
     pub value: Sensitive,
     /// It replaces a value that is there: refused where there is none, or the same.
     #[serde(default)]
