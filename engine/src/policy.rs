@@ -5,18 +5,18 @@
 
 mod access;
 mod approval;
+mod digest;
 mod finding;
 mod lease;
 mod pattern;
 mod reach;
-mod revision;
 mod trust;
 
 pub use access::{Access, Situation, Tested, grants_of, secrets_of, would_get};
 pub use approval::{Approval, ApprovalError, Approver, is_bound, may_approve};
+pub use digest::digest;
 pub use finding::{CODES, Finding, Severity, findings};
 pub use lease::{Asked, Decided, Purpose, decide_lease, refusal, secret_key, secrets_asked};
 pub use pattern::glob_matches;
 pub use reach::{ReachRow, reach};
-pub use revision::revision;
 pub use trust::{Actor, Proposal, Trust, trust};

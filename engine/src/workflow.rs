@@ -214,6 +214,16 @@ fn source_of(own: Option<Source>, project: Option<&Source>) -> Option<Source> {
     Some(own)
 }
 
+/// A profile of this name, declared or built in.
+fn profile_named(resources: &dyn Resources, name: &str) -> Result<Profile, String> {
+    let declared = resources.at(&Address::new(Kind::ExecutionProfile, None, name));
+    let declared = declared.and_then(|resource| match &resource.spec {
+        Spec::ExecutionProfile(spec) => Some(&**spec),
+        _ => None,
+    });
+    Profile::find(name, declared).ok_or_else(|| format!("there is no profile {name:?}"))
+}
+
 struct Resolver<'a> {
     resources: &'a dyn Resources,
     project: Option<&'a str>,
@@ -254,13 +264,8 @@ impl<'a> Resolver<'a> {
         let default = project.and_then(|project| project.default_profile.as_deref());
         let name = job.profile.clone().unwrap_or_else(|| default.unwrap_or(profile::DEFAULT).to_owned());
         let name = name.as_str();
-        let declared =
-            match self.resources.at(&Address::new(Kind::ExecutionProfile, None, name)).map(|r| &r.spec) {
-                Some(Spec::ExecutionProfile(spec)) => Some(&**spec),
-                _ => None,
-            };
-        let profile = Profile::find(name, declared)
-            .ok_or_else(|| Trouble::new("/profile", format!("there is no profile {name:?}")))?;
+        let profile =
+            profile_named(self.resources, name).map_err(|message| Trouble::new("/profile", message))?;
         profile.limit(&mut job)?;
         job.profile = Some(name.to_owned());
         let protection = self.protection(&mut job)?;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::artifacts::origins;
 use reactorcide_engine::config::{Catalog, EventType, Kind, Origin, Spec, TrustAction};
-use reactorcide_engine::policy::{Actor, Proposal, Trust, revision, trust};
+use reactorcide_engine::policy::{Actor, Proposal, Trust, digest, trust};
 use reactorcide_engine::proposal::{self, Told};
 use reactorcide_engine::runs::RunRecord;
 use reactorcide_engine::scheduler::{Admission, NewRun, RunState, RunStatus, Selection};
 use reactorcide_engine::suggest::nearest;
 use reactorcide_engine::trigger_match::{RunEvent, starts};
-use reactorcide_engine::workflow;
+use reactorcide_engine::workflow::{self, Workflow};
 use serde_json::{Value, json};
 
 use crate::conductor::{Start, now};
@@ -102,7 +102,7 @@ pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<S
         return Err(StartError::Refused(format!("{pipeline} has no job {unknown:?}{hint}")));
     }
     let id = uuid::Uuid::now_v7().to_string();
-    let entry = enter(catalog, &pipeline, &mut event, told.as_ref(), &id)?;
+    let entry = enter(catalog, &workflow, &mut event, told.as_ref(), &id)?;
     if let Some(ceiling) = &entry.trust.profile {
         workflow.bound_by(catalog, ceiling).map_err(StartError::Broken)?;
     }
@@ -129,7 +129,7 @@ pub fn start(catalog: &Catalog, wanted: Wanted, key: Option<String>) -> Result<S
     }
     let deploys = workflow.jobs.values().any(|declaration| declaration.protection.is_some());
     if entry.admission.is_some() || deploys {
-        facts["policy_revision"] = json!(revision(catalog, &pipeline));
+        facts["policy_digest"] = json!(digest(catalog, &pipeline));
     }
     let mut state = RunState::new(NewRun { id, workflow, event: facts, vars, inputs, selection });
     state.admission = entry.admission;
@@ -152,28 +152,22 @@ struct Entry {
 /// of itself, and what the trust policies that are applied make of that.
 fn enter(
     catalog: &Catalog,
-    pipeline: &Address,
+    workflow: &Workflow,
     event: &mut RunEvent,
     told: Option<&Told>,
     run: &str,
 ) -> Result<Entry, StartError> {
-    let project = match pipeline.project.as_deref().map(|name| Address::new(Kind::Project, None, name)) {
-        Some(address) => match catalog.get(&address).map(|resource| &resource.spec) {
-            Some(Spec::Project(project)) => project.source.as_ref(),
-            _ => None,
-        },
-        None => None,
-    };
     let origin = match told {
         Some(told) => {
             event.number = told.number;
             event.author = told.actor.user.clone();
-            proposal::origin(project, event.kind, told)
+            proposal::origin(workflow.project_source(catalog).as_ref(), event.kind, told)
                 .map_err(|error| StartError::Refused(error.to_string()))?
         }
         None => origins(&event.to_value(), run, None).source,
     };
     event.origin = origin.as_str().to_owned();
+    let pipeline = &workflow.address;
     let nobody = Actor::default();
     let trust = trust(
         catalog,
@@ -201,7 +195,7 @@ fn enter(
             head: event.sha.clone(),
             base: told.and_then(|told| told.base.as_ref()).map_or_else(String::new, |base| base.sha.clone()),
             profile: trust.profile.clone(),
-            policy: revision(catalog, pipeline),
+            policy: digest(catalog, pipeline),
         }),
     };
     let fork = told.filter(|_| origin == Origin::Fork).map(|told| told.head.repository.clone());

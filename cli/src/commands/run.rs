@@ -24,7 +24,7 @@ use crate::vault::VaultArgs;
 use crate::{applied, report};
 
 pub use ad_hoc::{RunJobArgs, run_job};
-pub use event::assignments;
+pub use event::{EventName, assignments};
 
 /// Options of `run`.
 #[derive(Debug, Args)]

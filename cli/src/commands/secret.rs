@@ -4,13 +4,14 @@ mod place;
 mod read;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reactorcide_engine::config::{EventType, Origin};
+use reactorcide_engine::config::Origin;
 use reactorcide_server::api::{SecretRow, SecretVersionRow, TestedSecret};
 use reactorcide_server::vault::{SetValue, TestAs};
 
 use self::place::Secrets;
 use self::read::FromArgs;
 use super::jobs::print;
+use super::run::EventName;
 use crate::exit::{Exit, Failure};
 use crate::output::safe;
 use crate::settings::Settings;
@@ -128,18 +129,6 @@ struct TestArgs {
     json: bool,
     #[command(flatten)]
     vault: VaultArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum EventName {
-    Push,
-    PullRequest,
-    Tag,
-    Schedule,
-    Manual,
-    Api,
-    Webhook,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -271,15 +260,7 @@ async fn test(arguments: &TestArgs, settings: &Settings) -> Result<Exit, Failure
     let secrets = Secrets::open(settings, &arguments.vault, Make::Nothing).await?;
     let wanted = TestAs {
         job: arguments.as_job.clone(),
-        event: match arguments.event {
-            EventName::Push => EventType::Push,
-            EventName::PullRequest => EventType::PullRequest,
-            EventName::Tag => EventType::Tag,
-            EventName::Schedule => EventType::Schedule,
-            EventName::Manual => EventType::Manual,
-            EventName::Api => EventType::Api,
-            EventName::Webhook => EventType::Webhook,
-        },
+        event: arguments.event.into(),
         branch: arguments.branch.clone(),
         tag: arguments.tag.clone(),
         origin: match arguments.origin {

@@ -135,7 +135,12 @@ impl Human {
     }
 
     fn transition(&mut self, transition: &Transition) {
-        let Some(node) = &transition.node else { return };
+        let Some(node) = &transition.node else {
+            if transition.to == "waiting" {
+                self.talk("the run", &transition.reason);
+            }
+            return;
+        };
         let flushed = self.lines.flush_job(node);
         self.print_all(flushed);
         match transition.to.as_str() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::assignment::{context, declared_job};
+use super::assignment::{context, declaration_of, declared_job};
 use super::event::{Command, NodeStatus};
 use super::finish::end;
 use super::gate;
@@ -151,6 +151,7 @@ fn expand(state: &mut RunState, work: &mut Work, group: usize, instances: Vec<In
 
 pub(super) fn enqueue(state: &mut RunState, work: &mut Work, index: usize) {
     let not_before = gate::wait(state, index).map(|wait| work.now.saturating_add(wait));
+    let without = declaration_of(state, &state.nodes[index]).goes_without();
     let node = &mut state.nodes[index];
     node.status = NodeStatus::Queued;
     node.attempt = 1;
@@ -158,6 +159,7 @@ pub(super) fn enqueue(state: &mut RunState, work: &mut Work, index: usize) {
         0 => "it waits for nothing".to_owned(),
         _ => "what it waits for has ended".to_owned(),
     };
+    node.reason.push_str(&without);
     state.active += 1;
     let node = &state.nodes[index];
     work.record(node, node.reason.clone());

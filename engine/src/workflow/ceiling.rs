@@ -1,23 +1,15 @@
 //! The ceiling of a run: a profile that no job of it goes beyond, whatever its own profile is. Of a job that asks for
-//! secrets or identity tokens where the ceiling has none, they are taken away, and what it would use too much of is cut; one that asks for
-//! anything else beyond it fails.
+//! secrets or identity tokens where the ceiling has none, they are taken away, and what it would use too much of is cut;
+//! one that asks for anything else beyond it fails.
 
-use super::{Declaration, Profile, Resources, Workflow};
-use crate::address::Address;
-use crate::config::{ExecutionProfileSpec, Job, Kind, ProfileSecrets, Resources as Limits, Spec};
+use super::{Declaration, Profile, Resources, Workflow, profile_named};
+use crate::config::{ExecutionProfileSpec, Job, ProfileSecrets, Resources as Limits};
 use crate::placeholder;
 
 impl Workflow {
     /// Bounds every job of the run by a profile.
     pub fn bound_by(&mut self, resources: &dyn Resources, name: &str) -> Result<(), String> {
-        let declared = match resources.at(&Address::new(Kind::ExecutionProfile, None, name)) {
-            Some(resource) => match &resource.spec {
-                Spec::ExecutionProfile(spec) => Some(&**spec),
-                _ => None,
-            },
-            None => None,
-        };
-        let ceiling = Profile::find(name, declared).ok_or_else(|| format!("there is no profile {name:?}"))?;
+        let ceiling = profile_named(resources, name)?;
         for declaration in self.jobs.values_mut() {
             if ceiling.spec.secrets == ProfileSecrets::None {
                 declaration.withheld = take_secrets(&mut declaration.job);
@@ -46,6 +38,20 @@ impl Declaration {
     /// What the job is held to: its own profile, within the ceiling.
     pub fn effective_profile(&self) -> Profile {
         self.ceiling.as_ref().map_or_else(|| self.profile.clone(), |ceiling| self.profile.within(ceiling))
+    }
+
+    /// What the job goes without under the ceiling, as the end of a sentence.
+    pub(crate) fn goes_without(&self) -> String {
+        match &self.ceiling {
+            Some(ceiling) if !self.withheld.is_empty() => {
+                format!(
+                    "; it goes without {}, which the profile {} has not",
+                    self.withheld.join(", "),
+                    ceiling.name
+                )
+            }
+            _ => String::new(),
+        }
     }
 
     /// Gives a job the limits that this one has, and refuses one that asks for more.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::{Context, Json};
-use super::problem::within;
+use super::problem::{commit_id, within};
 use super::runs::{Run, idempotency_key};
 use super::{Problem, Route};
 use crate::ad_hoc::{AdHoc, ad_hoc};
@@ -143,12 +143,7 @@ fn check(body: &StartJob) -> Result<(), Problem> {
     if body.job_command.trim().is_empty() {
         return wrong("job_command: there is nothing to run");
     }
-    if let Some(commit) = &body.git_commit
-        && !(matches!(commit.len(), 40 | 64)
-            && commit.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)))
-    {
-        return wrong("git_commit is a whole commit id: 40 or 64 hexadecimal digits");
-    }
+    commit_id("git_commit", body.git_commit.as_deref())?;
     within("job_command", Some(&body.job_command), 1, 100_000)?;
     // What begins with a dash would be an option of git.
     let texts = [

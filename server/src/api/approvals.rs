@@ -4,7 +4,7 @@ use axum::Json as Answer;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::audit::{Draft, Outcome};
 use reactorcide_engine::identity::{Account, Capability, Known as KnownToken};
-use reactorcide_engine::policy::{Approval, ApprovalError, Approver, is_bound, may_approve, revision};
+use reactorcide_engine::policy::{Approval, ApprovalError, Approver, digest, is_bound, may_approve};
 use reactorcide_engine::runs::{Known, RunFilter, RunRecord};
 use reactorcide_engine::scheduler::{Admission, Event, Gate, RunStatus};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::{Context, Json, MaybeJson, Path};
-use super::problem::within;
+use super::problem::{commit_id, within};
 use super::runs::run_of;
 use super::{Problem, Route};
 use crate::conductor::now;
@@ -102,7 +102,7 @@ async fn approve(
 ) -> Result<Answer<Approved>, Problem> {
     let record = run_of(&context, &run, Capability::RunsApprove).await?;
     within("job", body.job.as_deref(), 1, 200)?;
-    check_head(body.head.as_deref())?;
+    commit_id("head", body.head.as_deref())?;
     let waiting = waiting(&context, &record, body.job).await?;
     let approver = context.api.identities.token(&context.caller.token).await?;
     carry_out(&context, approver.as_ref(), &record, waiting, body.head.as_deref()).await.map(Answer)
@@ -114,7 +114,7 @@ async fn approve_pull_request(
     Json(body): Json<ApprovePullRequest>,
 ) -> Result<Answer<Vec<Approved>>, Problem> {
     context.may(Capability::RunsApprove, Some(&project))?;
-    check_head(Some(&body.head))?;
+    commit_id("head", Some(&body.head))?;
     let filter = RunFilter {
         project: Some(project.clone()),
         status: Some(RunStatus::Waiting),
@@ -148,16 +148,6 @@ async fn approve_pull_request(
     })
 }
 
-fn check_head(head: Option<&str>) -> Result<(), Problem> {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    match head {
-        Some(head) if !(matches!(head.len(), 40 | 64) && head.bytes().all(is_digit)) => {
-            Err(Problem::unprocessable("head is a whole commit id: 40 or 64 hexadecimal digits"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// What of a run waits for an approval: the run, or the job that is named, or the only one.
 async fn waiting(context: &Context, record: &RunRecord, job: Option<String>) -> Result<Waiting, Problem> {
     let look = context.api.conductor.look(&record.id, true, move |known: &Known| {
@@ -169,7 +159,7 @@ async fn waiting(context: &Context, record: &RunRecord, job: Option<String>) -> 
             admission,
             author: text("author"),
             sha: text("sha"),
-            policy: state.event["policy_revision"].as_str().map(str::to_owned),
+            policy: state.event["policy_digest"].as_str().map(str::to_owned),
         };
         if job.is_none() && state.gate() == Some(Gate::Approval) {
             return Ok(of(None, Vec::new(), state.admission.clone()));
@@ -206,7 +196,7 @@ async fn carry_out(
     let approval = Approval { author: &author, started_by: &record.actor, approvers: &approvers };
     let current = context.api.applied.current().await?;
     let pipeline: Result<Address, _> = record.pipeline.parse();
-    let now_applied = pipeline.map(|pipeline| revision(&current.catalog, &pipeline)).unwrap_or_default();
+    let now_applied = pipeline.map(|pipeline| digest(&current.catalog, &pipeline)).unwrap_or_default();
     let bound = match &admission {
         Some(admission) => is_bound(admission, head, &now_applied),
         None => match head.filter(|head| *head != sha) {

@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::context::{Context, Json};
-use super::problem::within;
+use super::problem::{commit_id, within};
 use super::runs::idempotency_key;
 use super::{Api, Problem, Route};
 use crate::applied::Current;
@@ -204,10 +204,7 @@ pub(super) fn event_of(kind: EventType, data: EventData) -> Result<RunEvent, Pro
     if changed_files.len() > 10_000 {
         return Err(Problem::unprocessable("changed_files has at most 10000 files"));
     }
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if sha.as_ref().is_some_and(|sha| !(matches!(sha.len(), 40 | 64) && sha.bytes().all(is_digit))) {
-        return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
-    }
+    commit_id("sha", sha.as_deref())?;
     let sha = sha.unwrap_or_default();
     Ok(RunEvent { branch, tag, sha, changed_files, ..RunEvent::of(kind) })
 }

@@ -138,6 +138,17 @@ pub(super) fn within(field: &str, text: Option<&str>, least: usize, most: usize)
     }
 }
 
+/// Refuses a text that is not the whole id of a commit.
+pub(super) fn commit_id(field: &str, text: Option<&str>) -> Result<(), Problem> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    match text {
+        Some(text) if !(matches!(text.len(), 40 | 64) && text.bytes().all(is_digit)) => {
+            Err(Problem::unprocessable(format!("{field} is a whole commit id: 40 or 64 hexadecimal digits")))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

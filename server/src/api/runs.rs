@@ -23,7 +23,7 @@ pub(crate) use self::rows::failure_word;
 pub use self::rows::{JobRow, RemovedRow, Run, RunDetail, TransitionRow, WaitsFor};
 use super::context::{Context, Json, MaybeJson, Path, Query};
 use super::log_stream::follow_run;
-use super::problem::within;
+use super::problem::{commit_id, within};
 use super::{Page, Problem, Route, page};
 use crate::conductor::{Start, now};
 use crate::start::{StartError, Wanted, find, start};
@@ -199,12 +199,7 @@ async fn create(
     context.may(Capability::RunsStart, pipeline.project.as_deref())?;
     within("branch", body.branch.as_deref(), 0, 1000)?;
     within("tag", body.tag.as_deref(), 0, 1000)?;
-    if let Some(sha) = &body.sha
-        && !(matches!(sha.len(), 40 | 64)
-            && sha.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)))
-    {
-        return Err(Problem::unprocessable("sha is a whole commit id: 40 or 64 hexadecimal digits"));
-    }
+    commit_id("sha", body.sha.as_deref())?;
     let event = RunEvent {
         branch: body.branch.unwrap_or_default(),
         tag: body.tag.unwrap_or_default(),

@@ -221,6 +221,12 @@ async fn cancelling_races_with_start_end_and_loss_a_thousand_times() {
                 }
             }
         };
+        // However busy the machine is, some have ended before.
+        if round % 10 == 9 {
+            for _ in 0..3 {
+                work("w0", 0).await;
+            }
+        }
         tokio::join!(
             tokio::spawn(cancel).map_ok(),
             tokio::spawn(work("w1", 0)).map_ok(),

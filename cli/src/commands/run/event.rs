@@ -34,7 +34,7 @@ pub struct EventArgs {
 /// The types of events by their words.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum EventName {
+pub enum EventName {
     Push,
     PullRequest,
     Tag,
@@ -42,6 +42,20 @@ enum EventName {
     Manual,
     Api,
     Webhook,
+}
+
+impl From<EventName> for EventType {
+    fn from(name: EventName) -> Self {
+        match name {
+            EventName::Push => Self::Push,
+            EventName::PullRequest => Self::PullRequest,
+            EventName::Tag => Self::Tag,
+            EventName::Schedule => Self::Schedule,
+            EventName::Manual => Self::Manual,
+            EventName::Api => Self::Api,
+            EventName::Webhook => Self::Webhook,
+        }
+    }
 }
 
 impl EventArgs {
@@ -60,15 +74,7 @@ impl EventArgs {
 
     /// The event.
     pub fn event(&self, source: &Path) -> RunEvent {
-        let kind = match self.event {
-            EventName::Push => EventType::Push,
-            EventName::PullRequest => EventType::PullRequest,
-            EventName::Tag => EventType::Tag,
-            EventName::Schedule => EventType::Schedule,
-            EventName::Manual => EventType::Manual,
-            EventName::Api => EventType::Api,
-            EventName::Webhook => EventType::Webhook,
-        };
+        let kind = EventType::from(self.event);
         let branch = self.branch.clone().or_else(|| checked_out(source)).unwrap_or_default();
         RunEvent {
             branch,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Problem;
 use crate::api::events::EventData;
-use crate::api::problem::within;
+use crate::api::problem::{commit_id, within};
 
 /// What is signed. A program that has no forge's events to pass on says nothing of repositories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,10 +136,7 @@ pub(super) fn told(
             }
             for side in [&head, &base] {
                 within("repository", Some(&side.repository), 1, 1000)?;
-                let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-                if !(matches!(side.sha.len(), 40 | 64) && side.sha.bytes().all(is_digit)) {
-                    return refused("sha is a whole commit id: 40 or 64 hexadecimal digits");
-                }
+                commit_id("sha", Some(&side.sha))?;
             }
             event.sha.clone_from(&head.sha);
             let action = action.unwrap_or(PullRequestAction::Synchronize);

@@ -1,4 +1,4 @@
-//! The revision of a policy: all that is applied and decides on who may do what in a pipeline's runs, in short.
+//! The digest of all that is applied and decides on who may do what in a pipeline's runs.
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,7 @@ use crate::fingerprint::Fingerprint;
 
 /// In short, what decides on who may do what in a run of a pipeline: the policies, profiles and environments, and the
 /// project, the templates and the pipeline itself. It is another one as soon as any of them is.
-pub fn revision(catalog: &Catalog, pipeline: &Address) -> String {
+pub fn digest(catalog: &Catalog, pipeline: &Address) -> String {
     let decides = |address: &&Address| match address.kind {
         Kind::SecretPolicy | Kind::TrustPolicy | Kind::ExecutionProfile => true,
         Kind::Environment | Kind::JobTemplate => {
@@ -18,11 +18,11 @@ pub fn revision(catalog: &Catalog, pipeline: &Address) -> String {
         Kind::Pipeline => *address == pipeline,
         _ => false,
     };
-    let mut digest = Sha256::new();
+    let mut hash = Sha256::new();
     for (address, resource) in catalog.iter().filter(|(address, _)| decides(address)) {
-        digest.update(format!("{address} {}\n", Fingerprint::of(resource)));
+        hash.update(format!("{address} {}\n", Fingerprint::of(resource)));
     }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ mod tests {
     use crate::plan::tests::resource;
 
     #[test]
-    fn whatever_decides_makes_another_revision_and_nothing_else_does() {
+    fn whatever_decides_makes_another_digest_and_nothing_else_does() {
         let base = [
             resource(Kind::Project, "web", json!({})),
             resource(Kind::Project, "api", json!({})),
@@ -47,9 +47,9 @@ mod tests {
             let mut catalog = catalog.clone();
             let one = resource(kind, name, spec);
             catalog.insert(one.address(), one.into());
-            revision(&catalog, &pipeline)
+            digest(&catalog, &pipeline)
         };
-        let now = revision(&catalog, &pipeline);
+        let now = digest(&catalog, &pipeline);
         assert_eq!(now.len(), 16);
         let job = |image: &str| json!({"jobs": {"a": {"image": image, "command": "c"}}});
         for other in [
