@@ -10,8 +10,11 @@ use reactorcide_engine::protocol::frame::{Body, Frame, VERSION};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// The most that is read at once.
+/// How much is looked through at once for the end of a line.
 const CHUNK: usize = 64 << 10;
+/// The most that is handed over at once. It holds any frame, and a mebibyte of short ones: a storage that is written to
+/// now and then writes so much at once, and a log that has piled up is not kept back to the pace of its writes.
+const PIECE: usize = (1 << 20) + CHUNK;
 
 /// Bytes that are there, and whether there will be more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -168,7 +171,7 @@ impl SpoolReader {
 
     /// What is written is written in whole lines: what is read up to the last line's end is as well.
     fn read(&mut self, until: u64) -> Option<Vec<u8>> {
-        let mut wanted = CHUNK;
+        let mut wanted = PIECE;
         loop {
             let there = usize::try_from(until - self.offset).unwrap_or(usize::MAX);
             let mut bytes = vec![0; there.min(wanted)];
@@ -211,7 +214,7 @@ mod tests {
     async fn what_nobody_has_yet_is_read_again_and_lines_of_any_length_are_whole() {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut writer, mut reader) = spool(&directory.path().join("log"), u64::MAX).expect("a spool");
-        let (short, long) = (line("short", 0), line(&"x".repeat(5 * CHUNK), 1));
+        let (short, long) = (line("short", 0), line(&"x".repeat(5 * PIECE), 1));
         writer.write(&short);
         writer.write(&long);
         let first = reader.next().await.expect("it is there");
@@ -221,6 +224,24 @@ mod tests {
         assert_eq!(reader.next().await.expect("it is there"), (short.len() as u64, long));
         reader.go_on_at(0);
         assert_eq!(reader.next().await.expect("it is there"), first);
+    }
+
+    /// Else a bucket, which is written to twice a second, would get a twentieth of what it could take.
+    #[tokio::test]
+    async fn what_has_piled_up_is_handed_over_a_mebibyte_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut writer, mut reader) = spool(&directory.path().join("log"), u64::MAX).expect("a spool");
+        let lines = line(&"x".repeat(1000), 0).repeat(3000);
+        writer.write(&lines);
+        writer.close(1, 1);
+        let mut at = 0;
+        while let Some((offset, piece)) = reader.next().await {
+            assert_eq!(piece, lines[at..at + piece.len()], "{offset}");
+            at += piece.len();
+            assert!(piece.len() >= 1 << 20 || at == lines.len(), "{} of {}", piece.len(), lines.len());
+            reader.go_on_at(at as u64);
+        }
+        assert_eq!(at, lines.len());
     }
 
     #[tokio::test]
