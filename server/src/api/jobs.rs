@@ -207,7 +207,12 @@ async fn log(
 }
 
 /// Whole frames of a log from a byte on: as many as fit in a limit, and one where not even that does.
-async fn read(logs: &dyn LogStore, key: &LogKey, from: u64, limit: u64) -> Result<Vec<u8>, LogError> {
+pub(super) async fn read(
+    logs: &dyn LogStore,
+    key: &LogKey,
+    from: u64,
+    limit: u64,
+) -> Result<Vec<u8>, LogError> {
     let length = logs.length(key).await?;
     let mut bytes = Vec::new();
     let mut until = length.min(from.saturating_add(limit));
