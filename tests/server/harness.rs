@@ -1,6 +1,7 @@
 //! Servers and workers as child processes that end with their test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -174,7 +175,10 @@ impl Site {
 
     fn server_starting_with(&self, address: &str, more: &[&str], variables: &[(&str, &str)]) -> Serving {
         let objects = self.project.path().join("objects").display().to_string();
-        let mut arguments = vec!["server", "--listen", address, "--storage", &objects];
+        let mut arguments = vec!["server", "--listen", address];
+        if !more.contains(&"--storage") {
+            arguments.extend(["--storage", &objects]);
+        }
         arguments.extend(more);
         Serving { process: Process::start(self, &arguments, variables), url: format!("http://{address}") }
     }
@@ -313,6 +317,33 @@ impl Site {
         (status.parse().expect("a number"), answer.to_owned())
     }
 
+    /// Asks a path of a server's API: the status, and what was answered.
+    pub fn api(&self, url: &str, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let (status, answer) = ask(&format!("{url}/api/v1{path}"), method, &headers, body);
+        (status, serde_json::from_str(&answer).unwrap_or_default())
+    }
+
+    /// The containers of its workers, those that run and those that do not; with more arguments of `docker ps`.
+    pub fn containers(&self, more: &[&str]) -> Vec<String> {
+        let of = |worker: &String| {
+            let filter = format!("name=rc-worker-{worker}");
+            let found = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).args(more).output();
+            let found = found.map(|found| found.stdout).unwrap_or_default();
+            String::from_utf8_lossy(&found).lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        self.workers.iter().flat_map(of).collect()
+    }
+
+    /// Removes the containers of its workers, as when their machine goes down.
+    pub fn remove_containers(&self) {
+        let containers = self.containers(&[]);
+        if !containers.is_empty() {
+            let _ = Command::new("docker").args(["rm", "-f"]).args(containers).output();
+        }
+    }
+
     /// Asks a server for a run of `p/ci` with a key that makes it one run: its id, if that was said.
     pub fn start_once(&self, url: &str, key: &str) -> Option<String> {
         let authorization = format!("Authorization: Bearer {}", self.token);
@@ -358,14 +389,24 @@ impl Site {
 impl Drop for Site {
     /// Containers of workers that were killed.
     fn drop(&mut self) {
-        for worker in &self.workers {
-            let filter = format!("name=rc-worker-{worker}");
-            let found = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output();
-            let found =
-                found.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default();
-            for container in found.split_whitespace() {
-                let _ = Command::new("docker").args(["rm", "-f", container]).output();
-            }
-        }
+        self.remove_containers();
     }
+}
+
+/// Asks by HTTP; the status and the body.
+pub fn ask(url: &str, method: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let (host, path) = url.strip_prefix("http://").expect("http").split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!(
+        "{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }

@@ -3,12 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::docker::{Place, eventually};
-use crate::server::harness::{BUSYBOX, Serving, Site};
+use crate::server::harness::{BUSYBOX, Serving, Site, ask};
 
 /// Takes OTLP, as a collector does.
 struct Collector {
@@ -74,24 +73,6 @@ fn take(stream: TcpStream, taken: &Mutex<Vec<Value>>) {
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         reader.get_mut().write_all(answer.as_bytes()).expect("answered");
     }
-}
-
-/// Asks by HTTP; the status and the body.
-fn ask(url: &str, method: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
-    let (host, path) = url.strip_prefix("http://").expect("http").split_once('/').expect("a path");
-    let mut stream = TcpStream::connect(host).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!(
-        "{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body.to_owned())
 }
 
 /// The value of a sample; 0 where there is none.
