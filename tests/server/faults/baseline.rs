@@ -20,8 +20,9 @@ struct Amount {
     cached: usize,
 }
 
-/// What memory may differ by from the second round to the last, in KiB: half of one large log.
-const GROWTH: u64 = 4 << 10;
+/// What memory may differ by from the second round to the last, in KiB: less than one large log, and more than what is
+/// kept of the newest runs and logs.
+const GROWTH: u64 = 6 << 10;
 /// The most sockets that may be there: those that listen and wait, and idle connections, of which each job has one at a time.
 const IDLE: usize = 16;
 /// The most connections to the database, each of which has its files open.
