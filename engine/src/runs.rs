@@ -63,16 +63,18 @@ pub trait Queue: Send + Sync {
     /// Takes what is due and what the claimant may have. Nobody else gets the same.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Keeps leases until `expires_at`, and says what became of each, in their order.
+    /// Keeps leases of a worker until `expires_at`, and says what became of each, in their order. What another worker has
+    /// is none of its leases, and is not kept.
     async fn renew(
         &self,
+        worker: &str,
         leases: &[LeaseId],
         now: Millis,
         expires_at: Millis,
     ) -> Result<Vec<Renewed>, StoreError>;
 
-    /// Whether a lease stands. Keeps nothing.
-    async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError>;
+    /// The worker that has a lease; nobody where it does not stand. Keeps nothing.
+    async fn holder(&self, lease: &LeaseId) -> Result<Option<String>, StoreError>;
 
     /// Leases that nobody has kept, and attempts that take too long. Time in which nobody called this or
     /// [`Queue::claim`], as while no server was there or a clock was moved, counts for nobody: leases are moved by it,

@@ -225,19 +225,10 @@ impl Desk {
         }
     }
 
-    /// Refuses whoever has no lease, or has it no more.
-    async fn check(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
-        let stands = self.conductor.queue.stands(lease).await.map_err(unavailable)?;
-        if stands { Ok(()) } else { Err(lease.stale()) }
-    }
-
     /// Refuses any worker but the one that has the lease: whose it is counts, not only who knows its token.
-    async fn check_own(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
-        let leases = self.conductor.queue.leases_of(&self.claimant.worker).await.map_err(unavailable)?;
-        if !leases.contains(lease) {
-            return Err(lease.stale());
-        }
-        self.check(lease).await
+    async fn check(&self, lease: &LeaseId) -> Result<(), CoordinatorError> {
+        let holder = self.conductor.queue.holder(lease).await.map_err(unavailable)?;
+        if holder.as_deref() == Some(&self.claimant.worker) { Ok(()) } else { Err(lease.stale()) }
     }
 
     /// Where artifacts and caches are kept, for who has a lease.
@@ -250,7 +241,8 @@ impl Desk {
         let leases: Vec<LeaseId> = known.iter().map(|(lease, _)| lease.clone()).collect();
         let now = now();
         let expires_at = now.saturating_add(millis(self.terms.lost_after));
-        self.conductor.queue.renew(&leases, now, expires_at).await.map_err(unavailable)
+        let worker = &self.claimant.worker;
+        self.conductor.queue.renew(worker, &leases, now, expires_at).await.map_err(unavailable)
     }
 }
 
@@ -326,13 +318,13 @@ impl Coordinator for Desk {
         if self.is_abandoned() {
             return Err(lease.stale());
         }
+        self.check(lease).await?;
         let (node, attempt) = (lease.node.clone(), lease.attempt);
         let event = match report {
             Report::Started => Event::AttemptStarted { node, attempt },
             Report::Triggered { ordinal, request } => Event::Triggered { node, attempt, ordinal, request },
             Report::Finished(result) => Event::AttemptFinished { node, attempt, result },
             Report::Progress(text) => {
-                self.check(lease).await?;
                 self.audience.progress(lease, text).await;
                 return Ok(());
             }
@@ -366,7 +358,7 @@ impl Coordinator for Desk {
         if self.is_abandoned() {
             return Err(lease.stale());
         }
-        self.check_own(lease).await?;
+        self.check(lease).await?;
         match &self.secrets {
             Some(secrets) => secrets.deliver(&self.conductor, lease, &self.claimant.worker).await,
             None => Ok(Delivered::Given { job: BTreeMap::new(), sources: BTreeMap::new() }),
@@ -377,7 +369,7 @@ impl Coordinator for Desk {
         if self.is_abandoned() {
             return Err(lease.stale());
         }
-        self.check_own(lease).await?;
+        self.check(lease).await?;
         let Some(issuer) = &self.issuer else {
             return Err(CoordinatorError::Refused(NO_ISSUER.to_owned()));
         };

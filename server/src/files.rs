@@ -166,9 +166,9 @@ impl Files {
         // What comes to its end after the lease did is not the attempt's any more.
         let (queue, lease) = (Arc::clone(&conductor.queue), lease.clone());
         let end = futures_util::stream::once(async move {
-            match queue.stands(&lease).await {
-                Ok(true) => None,
-                Ok(false) => Some(Err(std::io::Error::other("the attempt is over"))),
+            match queue.holder(&lease).await {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Err(std::io::Error::other("the attempt is over"))),
                 Err(error) => Some(Err(std::io::Error::other(error))),
             }
         });

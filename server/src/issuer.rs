@@ -270,7 +270,7 @@ async fn lease_until(conductor: &Conductor, lease: &LeaseId) -> Result<Option<Mi
         row.entry.attempt == lease.attempt && row.status == EntryStatus::Leased
     };
     let until = rows.into_iter().find(is_it).and_then(|row| row.expires_at);
-    Ok(if conductor.queue.stands(lease).await? { until } else { None })
+    Ok(if conductor.queue.holder(lease).await?.is_some() { until } else { None })
 }
 
 impl IssueError {

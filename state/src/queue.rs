@@ -91,6 +91,7 @@ macro_rules! queue_on {
 
             async fn renew(
                 &self,
+                worker: &str,
                 leases: &[LeaseId],
                 _now: Millis,
                 expires_at: Millis,
@@ -100,7 +101,8 @@ macro_rules! queue_on {
                 for batch in even(leases) {
                     let mut update = QueryBuilder::<$Sql>::new("update queue set expires_at = case when expires_at < ");
                     update.push_bind(expires_at).push(" then ").push_bind(expires_at);
-                    update.push(" else expires_at end where number in (select number from queue where (run, node, attempt, token) in (");
+                    update.push(" else expires_at end where number in (select number from queue where worker = ");
+                    update.push_bind(worker).push(" and (run, node, attempt, token) in (");
                     update.push_values(batch, |mut row, lease| {
                         row.push_bind(&lease.run)
                             .push_bind(&lease.node)
@@ -120,14 +122,13 @@ macro_rules! queue_on {
                 Ok(leases.iter().map(renewed).collect())
             }
 
-            async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError> {
-                let select = sqlx::query(
-                    "select 1 from queue
+            async fn holder(&self, lease: &LeaseId) -> Result<Option<String>, StoreError> {
+                let select = sqlx::query_scalar(
+                    "select worker from queue
                      where run = $1 and node = $2 and attempt = $3 and token = $4 and status = 'leased'",
                 );
                 let select = select.bind(&lease.run).bind(&lease.node).bind(i64::from(lease.attempt)).bind(&lease.token);
-                let row = select.fetch_optional(&self.database.pool).await.map_err(self.failed("read"))?;
-                Ok(row.is_some())
+                select.fetch_optional(&self.database.pool).await.map_err(self.failed("read"))
             }
 
             async fn overdue(&self, now: Millis, limit: u32) -> Result<Vec<Overdue>, StoreError> {

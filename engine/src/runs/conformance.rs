@@ -323,13 +323,16 @@ pub async fn a_lease_is_kept_or_lost(store: &dyn Both) {
 
     let ghost = LeaseId { token: "ghost".into(), ..first[0].clone() };
     let asked = [first[0].clone(), ghost.clone()];
-    let renewed = store.renew(&asked, T + 5_000, T + 5_000 + TTL).await.expect("an answer");
+    let renewed = store.renew("w1", &asked, T + 5_000, T + 5_000 + TTL).await.expect("an answer");
     assert_eq!(
         renewed.iter().map(|one| (one.stands, one.stop)).collect::<Vec<_>>(),
         [(true, Urgency::None), (false, Urgency::AtOnce)]
     );
-    assert!(store.stands(&first[0]).await.expect("an answer"));
-    assert!(!store.stands(&ghost).await.expect("an answer"));
+    assert_eq!(store.holder(&first[0]).await.expect("an answer").as_deref(), Some("w1"));
+    assert_eq!(store.holder(&ghost).await.expect("an answer"), None);
+    // Whose a lease is counts, and not only who knows its token.
+    let renewed = store.renew("w2", &first, T + 9_000, T + 9_000 + TTL).await.expect("an answer");
+    assert!(renewed.iter().all(|one| !one.stands && one.stop == Urgency::AtOnce), "{renewed:?}");
     assert_eq!(store.overdue(T + TTL, 10).await.expect("an answer"), []);
     let overdue = store.overdue(T + TTL + 1, 10).await.expect("an answer");
     let lost: Vec<_> = overdue.iter().map(|one| (one.lease.node.as_str(), one.worker.as_str())).collect();
@@ -345,9 +348,9 @@ pub async fn a_lease_is_kept_or_lost(store: &dyn Both) {
     );
     let mut late = known.clone();
     assert!(matches!(say(store, &mut late, finished(&lost, None), now).await, Outcome::Stale(_)));
-    let renewed = store.renew(std::slice::from_ref(&lost), now, now + TTL).await.expect("an answer");
+    let renewed = store.renew("w1", std::slice::from_ref(&lost), now, now + TTL).await.expect("an answer");
     assert!(!renewed[0].stands);
-    assert!(!store.stands(&lost).await.expect("an answer"));
+    assert_eq!(store.holder(&lost).await.expect("an answer"), None);
     assert_eq!(statuses(store).await, ["r1 a/1 leased", "r1 b/2 ready", "r1 c/1 leased"]);
     // Its delay is not over yet.
     assert_eq!(claim(store, &worker("w3"), 2, now).await, []);
@@ -474,7 +477,8 @@ pub async fn a_group_has_its_places(store: &dyn Both) {
     let stop = Event::Stop { node: "d".into(), reason: gone.by, force: false };
     say(store, &mut running, stop, T + 41).await;
     assert_eq!(store.superseded(10).await.expect("an answer"), [], "it was told");
-    let renewed = store.renew(std::slice::from_ref(&lease), T + 42, T + 42 + TTL).await.expect("an answer");
+    let renewed =
+        store.renew("w", std::slice::from_ref(&lease), T + 42, T + 42 + TTL).await.expect("an answer");
     assert_eq!((renewed[0].stands, renewed[0].stop), (true, Urgency::Graceful));
     assert_eq!(claim(store, &worker("w"), 9, T + 42).await, []);
     say(store, &mut running, finished(&lease, Some(FailureReason::Cancelled)), T + 43).await;
@@ -541,7 +545,7 @@ pub async fn what_a_worker_has_is_not_over_before_it_says_so(store: &dyn Both) {
     say(store, &mut known, Event::Cancel { reason: "enough".into(), force: false }, T + 3).await;
     assert_eq!(known.state.status(), RunStatus::Cancelled);
     assert_eq!(statuses(store).await, ["r1 a/1 leased kill", "r2 a/1 blocked"]);
-    let renewed = store.renew(&leases, T + 4, T + 4 + TTL).await.expect("an answer");
+    let renewed = store.renew("w", &leases, T + 4, T + 4 + TTL).await.expect("an answer");
     assert_eq!((renewed[0].stands, renewed[0].stop), (true, Urgency::AtOnce));
     // The worker says so: nothing changes for the run, and the place is free.
     let outcome = say(store, &mut known, finished(&leases[0], Some(FailureReason::Cancelled)), T + 5).await;

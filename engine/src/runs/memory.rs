@@ -213,6 +213,10 @@ impl Queued {
             && self.lease.as_ref().is_some_and(|held| held.token == lease.token)
     }
 
+    fn is_had_by(&self, worker: &str) -> bool {
+        self.lease.as_ref().is_some_and(|held| held.worker == worker)
+    }
+
     fn lease_id(&self) -> Option<LeaseId> {
         self.lease.as_ref().map(|held| LeaseId {
             run: self.entry.run.clone(),
@@ -391,13 +395,14 @@ impl Queue for MemoryRuns {
 
     async fn renew(
         &self,
+        worker: &str,
         leases: &[LeaseId],
         _now: Millis,
         expires_at: Millis,
     ) -> Result<Vec<Renewed>, StoreError> {
         let mut state = self.state();
         let mut renew = |lease: &LeaseId| {
-            let found = state.queue.iter_mut().find(|queued| queued.is_of(lease));
+            let found = state.queue.iter_mut().find(|queued| queued.is_of(lease) && queued.is_had_by(worker));
             let stop = found.map(|queued| {
                 if let Some(held) = &mut queued.lease {
                     held.expires_at = held.expires_at.max(expires_at);
@@ -409,8 +414,10 @@ impl Queue for MemoryRuns {
         Ok(leases.iter().map(&mut renew).collect())
     }
 
-    async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError> {
-        Ok(self.state().stands(lease))
+    async fn holder(&self, lease: &LeaseId) -> Result<Option<String>, StoreError> {
+        let state = self.state();
+        let found = state.queue.iter().find(|queued| queued.is_of(lease));
+        Ok(found.and_then(|queued| queued.lease.as_ref()).map(|held| held.worker.clone()))
     }
 
     async fn overdue(&self, now: Millis, limit: u32) -> Result<Vec<Overdue>, StoreError> {
@@ -501,7 +508,7 @@ impl Queue for MemoryRuns {
 
     async fn leases_of(&self, worker: &str) -> Result<Vec<LeaseId>, StoreError> {
         let state = self.state();
-        let has = |queued: &&Queued| queued.lease.as_ref().is_some_and(|lease| lease.worker == worker);
+        let has = |queued: &&Queued| queued.is_had_by(worker);
         Ok(state.queue.iter().filter(has).filter_map(Queued::lease_id).collect())
     }
 

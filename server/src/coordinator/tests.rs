@@ -34,15 +34,16 @@ impl Queue for Deaf {
 
     async fn renew(
         &self,
+        worker: &str,
         leases: &[LeaseId],
         now: Millis,
         expires_at: Millis,
     ) -> Result<Vec<Renewed>, StoreError> {
-        self.inner.renew(leases, now, expires_at).await
+        self.inner.renew(worker, leases, now, expires_at).await
     }
 
-    async fn stands(&self, lease: &LeaseId) -> Result<bool, StoreError> {
-        self.inner.stands(lease).await
+    async fn holder(&self, lease: &LeaseId) -> Result<Option<String>, StoreError> {
+        self.inner.holder(lease).await
     }
 
     async fn overdue(&self, now: Millis, limit: u32) -> Result<Vec<Overdue>, StoreError> {
