@@ -221,17 +221,18 @@ impl Vault {
         secret: &Uid,
         key: &str,
     ) -> Result<Option<(u64, Sensitive)>, VaultError> {
-        // A value that is sealed anew while it is read is read again.
+        let mut gone = VaultError::Busy(format!("the values of {secret}"));
+        // A value that is sealed anew while it is read is read again. A key that is never there was taken away.
         for _ in 0..TRIES {
             let versions = self.store.versions(Some(secret)).await?;
             let Some(version) = current(&versions, key) else { return Ok(None) };
             match self.open(workspace, version).await {
                 Ok(value) => return Ok(Some((version.place.version, value))),
-                Err(VaultError::NoKey(_)) => {}
+                Err(error @ VaultError::NoKey(_)) => gone = error,
                 Err(error) => return Err(error),
             }
         }
-        Err(VaultError::Busy(format!("the values of {secret}")))
+        Err(gone)
     }
 
     /// Opens a version.

@@ -272,6 +272,8 @@ impl Failed {
         let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
         let text = format!("the value of {address} cannot be had: {error}{hint}");
         match error {
+            // A row that cannot be what was written stays so.
+            VaultError::Store(StoreError::Corrupt { .. }) => Self::Missing(text),
             VaultError::Store(_)
             | VaultError::Busy(_)
             | VaultError::External(ExternalError::Unavailable { .. }) => Self::Later(text),
