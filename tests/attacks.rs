@@ -1,10 +1,13 @@
 //! What a job, or who sends an event, may try, on a real engine: each of these is refused, or comes to nothing.
 
+mod deciding;
 mod delivery;
 mod identity;
 mod looking;
 mod names;
+mod poisoning;
 mod printing;
+mod tampering;
 
 use std::process::{Child, Command, Stdio};
 
@@ -47,6 +50,23 @@ fn run(fields: &str) -> Ended {
     assert!(!shown.contains(CANARY), "{shown}");
     project.assert_nothing_left();
     ended
+}
+
+/// The table of docs/security.md names tests that are there.
+#[test]
+fn every_test_that_the_table_of_threats_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let table = std::fs::read_to_string(root.join("docs/security.md")).expect("it is there");
+    let all =
+        said("grep", &["-rh", "--include=*.rs", "--exclude-dir=target", "fn ", &root.display().to_string()]);
+    let rows = table.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.rsplit('|').nth(1));
+    let tests = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let mut count = 0;
+    for test in tests {
+        assert!(all.contains(&format!("fn {test}(")), "{test} is nowhere");
+        count += 1;
+    }
+    assert!(count >= 40, "{count}");
 }
 
 fn start(project: &Project) -> Child {

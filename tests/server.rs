@@ -9,7 +9,7 @@ mod many;
 mod observed;
 mod people;
 mod postgres;
-mod pull_requests;
+pub mod pull_requests;
 mod remote;
 mod schedules;
 mod secrets;

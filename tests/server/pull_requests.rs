@@ -10,13 +10,15 @@ use rstest::rstest;
 use crate::docker::{Place, eventually};
 use crate::server::harness::{Serving, Site};
 
-const WEB_HOOK: &str = "hook-5f0c1d7e93ab42d8";
+/// What the forge signs its events with.
+pub const WEB_HOOK: &str = "hook-5f0c1d7e93ab42d8";
 const TOKEN: &str = "token-91c7ee04b2d65fa8";
 
 /// The example's forge, as a process.
-struct Forge {
+pub struct Forge {
     root: std::path::PathBuf,
-    port: String,
+    /// Where it serves.
+    pub port: String,
     child: Child,
 }
 
@@ -35,7 +37,7 @@ fn script() -> Command {
 }
 
 impl Forge {
-    fn start(root: &Path) -> Self {
+    pub fn start(root: &Path) -> Self {
         let made = script().arg("init").arg(root).output().expect("python3: ./dev setup");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut child =
@@ -47,7 +49,7 @@ impl Forge {
     }
 
     /// Tells the server what happened; the run that came of it.
-    fn tells(&self, server: &Serving, what: &str, more: &[&str]) -> String {
+    pub fn tells(&self, server: &Serving, what: &str, more: &[&str]) -> String {
         let told = script().args([what, &server.url]).arg(&self.root).arg(&self.port).args(more).output();
         let told = told.expect("python3");
         let shown = String::from_utf8_lossy(&told.stderr).into_owned();
@@ -57,18 +59,39 @@ impl Forge {
         runs.trim().to_owned()
     }
 
-    fn head(&self, repository: &str) -> String {
+    /// Adds a commit with these files to a branch of a repository.
+    pub fn commits(&self, repository: &str, branch: &str, files: &[(&str, &str)]) {
+        let work = self.root.join("work").join(repository);
+        for (path, content) in files {
+            std::fs::write(work.join(path), content).expect("a file");
+        }
+        let target = format!("HEAD:refs/heads/{branch}");
+        for arguments in [
+            &["add", "-A"][..],
+            &["commit", "--quiet", "-m", "a change"],
+            &["push", "--quiet", "origin", &target],
+        ] {
+            let mut git = Command::new("git");
+            git.args(["-c", "user.name=A", "-c", "user.email=a@example.com"]).args(arguments);
+            let done = git.current_dir(&work).env("GIT_CONFIG_GLOBAL", "/dev/null").output().expect("git");
+            assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+
+    /// The commit that a branch of a repository has.
+    pub fn tip(&self, repository: &str, branch: &str) -> String {
         let output = Command::new("git")
             .args(["-c", "safe.directory=*", "-C"])
             .arg(self.root.join(repository))
-            .args(["rev-parse", "main"])
+            .args(["rev-parse", branch])
             .output()
             .expect("git");
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 }
 
-fn set(site: &Site, server: &Serving, name: &str, value: &str) {
+/// Gives a secret its value.
+pub fn set(site: &Site, server: &Serving, name: &str, value: &str) {
     let mut command = site.asking(&server.url, &site.token, &["secret", "set", name, "--from-stdin"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
     writeln!(child.stdin.take().expect("it is piped"), "{value}").expect("it is written");
@@ -128,7 +151,7 @@ fn outsiders_run_the_trusted_pipeline_and_reach_no_secret(#[case] place: Place) 
         shown.contains("approval: TrustPolicy/outsiders, rule 1") && shown.contains("mallory"),
         "{shown}"
     );
-    let head = forge.head("mallory/web.git");
+    let head = forge.tip("mallory/web.git", "main");
     let of_another = ["approve", "--project", "web", "--pull-request", "13", "--head", &"0".repeat(40)];
     assert!(site.ask(&server, &of_another).code != Some(0));
     let approved =

@@ -6,7 +6,6 @@ mod events;
 mod identity;
 mod identity_tokens;
 mod job;
-mod leases;
 mod matrix;
 mod openapi;
 mod secrets;

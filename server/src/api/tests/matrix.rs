@@ -1,6 +1,8 @@
 //! Who may do what: every route against everybody. What is expected comes from the table of docs/access.md, and from nothing
 //! of the code that decides.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Body;

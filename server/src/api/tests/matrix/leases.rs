@@ -11,7 +11,7 @@ use reactorcide_engine::runs::EntryFilter;
 use reactorcide_engine::scheduler::{AttemptResult, Event, Millis};
 use serde_json::{Value, json};
 
-use super::world::{Answer, World};
+use super::super::world::{Answer, World};
 use crate::api::operations;
 use crate::conductor::now;
 
