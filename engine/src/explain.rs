@@ -124,8 +124,9 @@ pub fn explain(catalog: &Catalog, occurrence: &Occurrence) -> Explanation {
         project: &occurrence.project,
         event: occurrence.kind,
         origin,
-        actor: &occurrence.actor,
+        people: std::slice::from_ref(&occurrence.actor),
         changed_files: &occurrence.changed_files,
+        changes_more: false,
     };
     let trust = trust(catalog, &proposal);
     let event = occurrence.event();

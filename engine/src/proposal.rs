@@ -26,8 +26,19 @@ pub struct Told {
     pub base: Option<Side>,
     /// The number of the pull request; 0 where it is none.
     pub number: u64,
-    /// Who did it.
-    pub actor: Actor,
+    /// Who did it, where that is told.
+    pub actor: Option<Actor>,
+    /// For a pull request: whose it is.
+    pub author: Option<Actor>,
+    /// Whether more files are changed than the event lists.
+    pub changes_more: bool,
+}
+
+impl Told {
+    /// Everybody who had a part in it.
+    pub fn people(&self) -> Vec<Actor> {
+        [&self.author, &self.actor].into_iter().flatten().cloned().collect()
+    }
 }
 
 /// Why nothing can follow from an event.
@@ -116,7 +127,7 @@ mod tests {
     }
 
     fn proposed(head: &str, base: &str) -> Told {
-        Told { head: side(head), base: Some(side(base)), number: 12, actor: Actor::default() }
+        Told { head: side(head), base: Some(side(base)), number: 12, ..Told::default() }
     }
 
     const OWN: &str = "https://git.example.com/team/web.git";

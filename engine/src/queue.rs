@@ -18,7 +18,8 @@ pub use share::{Share, allot};
 
 use crate::config::{ConcurrencyMode, EventType};
 use crate::coordinator::{LeaseId, Urgency};
-use crate::scheduler::{Assignment, Millis, NodeName};
+use crate::scheduler::{Assignment, Millis, NodeName, slot};
+use crate::workflow::ENVIRONMENT;
 
 /// How much earlier one point of priority lets an attempt be taken: what waits long enough passes what is more urgent.
 pub const MILLIS_A_POINT: Millis = 60_000;
@@ -243,10 +244,12 @@ pub fn entry(
         priority: job.priority.unwrap_or_else(|| default_priority(event)),
         enqueued_at: at,
         due_at: not_before.unwrap_or(at),
-        slot: job.concurrency.as_ref().map(|concurrency| Slot {
-            group: concurrency.group.clone(),
-            limit: concurrency.limit,
-            mode: concurrency.mode,
+        slot: job.concurrency.as_ref().map(|concurrency| match &job.deploys_to {
+            // An environment may be that of several projects.
+            Some(_) if concurrency.group.starts_with(ENVIRONMENT) => {
+                Slot { group: concurrency.group.clone(), limit: concurrency.limit, mode: concurrency.mode }
+            }
+            _ => slot(concurrency, project, &assignment.event, &assignment.run),
         }),
         timeout: job
             .timeout

@@ -17,6 +17,7 @@ mod gate;
 mod node;
 mod nodes;
 mod question;
+mod slot;
 mod stored;
 mod trigger;
 
@@ -31,6 +32,7 @@ pub use gate::{Admission, Gate};
 pub use node::{Node, Origin, Row};
 use nodes::{Links, Nodes};
 pub use question::answer;
+pub(crate) use slot::slot;
 pub use stored::{Changes, Damaged, Definition, Head, Stored};
 
 use crate::trace::Trace;

@@ -31,9 +31,12 @@ pub struct RunEvent {
     /// The number of the pull request; 0 where it is none.
     #[serde(default)]
     pub number: u64,
-    /// Who did it, by their name at the forge.
+    /// Whose it is, by their name at the forge: of a pull request who opened it, else who did it.
     #[serde(default)]
     pub author: String,
+    /// Who brought its commits, where that is told.
+    #[serde(default)]
+    pub pushed_by: String,
     /// Where the code comes from: `base`, `head`, `fork` or `unverified`, as the server found out by itself.
     #[serde(default)]
     pub origin: String,
@@ -57,6 +60,7 @@ impl RunEvent {
             changed_files: Vec::new(),
             number: 0,
             author: String::new(),
+            pushed_by: String::new(),
             origin: String::new(),
             schedule: String::new(),
             due: String::new(),

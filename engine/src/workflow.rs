@@ -92,6 +92,9 @@ pub struct WorkflowError {
     pub message: String,
 }
 
+/// How the groups begin of environments that take one deployment at a time.
+pub(crate) const ENVIRONMENT: &str = "environment ";
+
 /// What a workflow is resolved from: resources by address, wherever they are.
 pub trait Resources {
     /// The resource at an address.
@@ -205,7 +208,7 @@ impl Trouble {
 
 /// The code of a job: its own, or its project's. The event's commit is one of the project's repository; in any other
 /// what counts without a ref is what that repository checks out by itself.
-fn source_of(own: Option<Source>, project: Option<&Source>) -> Option<Source> {
+pub(crate) fn source_of(own: Option<Source>, project: Option<&Source>) -> Option<Source> {
     let Some(mut own) = own else { return project.cloned() };
     let is_projects = project.is_some_and(|project| (&project.git, &project.hg) == (&own.git, &own.hg));
     if own.reference.is_none() && (own.git.is_some() || own.hg.is_some()) && !is_projects {
@@ -288,7 +291,7 @@ impl<'a> Resolver<'a> {
                 self.resources.at(&Address::new(Kind::Environment, Some(project), name)).is_some()
             };
             let of = self.project.filter(own).map_or_else(String::new, |project| format!("{project}/"));
-            let group = format!("environment {of}{name}");
+            let group = format!("{ENVIRONMENT}{of}{name}");
             job.concurrency = Some(Concurrency { group, limit: 1, mode: ConcurrencyMode::Queue });
         }
         Ok(Some(protection))

@@ -127,10 +127,16 @@ def main():
         if command == "push":
             send(server, {"type": "push", "branch": "main", **base})
         else:
+            head = tip("mallory/web.git")
             send(server, {
                 "type": "pull_request", "branch": "main",
-                "pull_request": {"number": int(arguments[3]), "head": tip("mallory/web.git"), "base": base},
+                "pull_request": {
+                    "number": int(arguments[3]), "head": head, "base": base,
+                    "author": {"user": "mallory", "first_time": "--first-time" in arguments},
+                },
                 "sender": {"user": "mallory", "first_time": "--first-time" in arguments},
+                "changed_files": git(os.path.join(root, "mallory/web.git"), "diff", "--name-only",
+                                     f"{base['sha']}...{head['sha']}").split("\n"),
             })
     else:
         sys.exit(__doc__)

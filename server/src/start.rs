@@ -160,7 +160,12 @@ fn enter(
     let origin = match told {
         Some(told) => {
             event.number = told.number;
-            event.author = told.actor.user.clone();
+            let name = |who: &Option<Actor>| who.as_ref().map_or_else(String::new, |who| who.user.clone());
+            event.author = name(if told.author.is_some() { &told.author } else { &told.actor });
+            // Who only opens it again, or gives it a label, has no part in what it is.
+            if ["", "opened", "synchronize"].contains(&event.action.as_str()) {
+                event.pushed_by = name(&told.actor);
+            }
             proposal::origin(workflow.project_source(catalog).as_ref(), event.kind, told)
                 .map_err(|error| StartError::Refused(error.to_string()))?
         }
@@ -168,20 +173,24 @@ fn enter(
     };
     event.origin = origin.as_str().to_owned();
     let pipeline = &workflow.address;
-    let nobody = Actor::default();
+    let people = told.map_or_else(Vec::new, Told::people);
     let trust = trust(
         catalog,
         &Proposal {
             project: pipeline.project.as_deref().unwrap_or_default(),
             event: event.kind,
             origin,
-            actor: told.map_or(&nobody, |told| &told.actor),
+            people: &people,
             changed_files: &event.changed_files,
+            changes_more: told.is_some_and(|told| told.changes_more),
         },
     );
     let said = trust.rule.as_ref().map_or_else(
         || "no trust policy speaks of it".to_owned(),
-        |(policy, index)| format!("{policy}, rule {}", index + 1),
+        |(policy, index)| {
+            let unclear = if trust.unclear { ", which asks for what nobody has told" } else { "" };
+            format!("{policy}, rule {}{unclear}", index + 1)
+        },
     );
     let admission = match trust.action {
         TrustAction::Refuse => {
@@ -190,6 +199,7 @@ fn enter(
         TrustAction::Run => None,
         TrustAction::RequireApproval => Some(Admission {
             author: event.author.clone(),
+            pushed_by: event.pushed_by.clone(),
             reason: said,
             number: event.number,
             head: event.sha.clone(),

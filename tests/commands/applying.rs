@@ -91,7 +91,10 @@ fn who_can_reach_a_secret_comes_first(#[case] place: Place) {
              to: {{project: web}}\n      when: {{events: [{events}], origins: [{origins}]}}\n"
         )
     };
-    session.write(".reactorcide/jobs.yaml", jobs).run("apply --auto-approve");
+    let trust = "apiVersion: reactorcide/v1\nkind: TrustPolicy\nmetadata: {name: people}\nspec: {projects: ['*'], \
+                 rules: [{events: [pull_request], action: require_approval}]}\n";
+    session.write(".reactorcide/trust.yaml", trust);
+    session.write(".reactorcide/jobs.yaml", jobs).run("apply --auto-approve --accept-findings");
     session
         .write(".reactorcide/policy.yaml", &policy("base", "push"))
         .run("plan")

@@ -42,6 +42,8 @@ pub enum Denied {
     OtherProject,
     /// A trusted job must not take what code made that is only proposed.
     LowerTrust,
+    /// A job that could reach secrets must not take what another run made of code that is only proposed.
+    Unseen,
     /// The job that made it could reach secrets.
     Secrets,
     /// It belongs to another branch of the project, which is not the default one.
@@ -68,6 +70,7 @@ impl fmt::Display for Denied {
         f.write_str(match self {
             Self::OtherProject => "it belongs to another project",
             Self::LowerTrust => "the job is trusted, and proposed code made it",
+            Self::Unseen => "the job could reach secrets, and another run of proposed code made it",
             Self::Secrets => "the job that made it could reach secrets",
             Self::OtherBranch => "it belongs to another branch, which is not the default one",
             Self::OtherProposal => "it belongs to another proposal",
@@ -99,6 +102,10 @@ pub fn may_read(job: &Job, artifact: &Artifact, default_branch: Option<&str>) ->
         } else {
             Err(Denied::OtherBranch)
         };
+    }
+    // What ran without secrets nobody need have looked at; what has some takes nothing from it, not even of its own proposal.
+    if !job.secretless && !artifact.trusted {
+        return Err(Denied::Unseen);
     }
     // Between two runs of one proposal its code may have changed, and who let the first one reach a secret did not see it.
     if !artifact.secretless {
@@ -179,7 +186,7 @@ mod tests {
                 let read = may_read(&trusted, &made(lower, "main", secretless), Some("main"));
                 assert_eq!(read, Err(Denied::LowerTrust));
             }
-            let reader = job(lower, "pull/1");
+            let reader = Job { secretless: true, ..job(lower, "pull/1") };
             let read = |artifact| may_read(&reader, &artifact, Some("main"));
             assert_eq!(read(made(Base, "main", true)), Ok(Readable::TrustedAndSecretless));
             assert_eq!(read(made(Base, "main", false)), Err(Denied::Secrets));
@@ -187,10 +194,8 @@ mod tests {
             assert_eq!(read(made(lower, "pull/1", false)), Err(Denied::Secrets));
             assert_eq!(read(made(lower, "pull/2", true)), Err(Denied::OtherProposal));
         }
-        assert_eq!(
-            may_read(&job(Fork, "pull/1"), &made(Head, "pull/1", true), None),
-            Err(Denied::OtherProposal)
-        );
+        let reader = Job { secretless: true, ..job(Fork, "pull/1") };
+        assert_eq!(may_read(&reader, &made(Head, "pull/1", true), None), Err(Denied::OtherProposal));
     }
 
     #[test]
@@ -220,6 +225,19 @@ mod tests {
         assert_eq!(may_read(&reader, &own, Some("main")), Err(Denied::Secrets));
         assert_eq!(may_read(&reader, &made(Origin::Base, "main", true), Some("main")), Ok(Readable::SameRun));
         reader.secretless = false;
+        assert_eq!(may_read(&reader, &own, Some("main")), Ok(Readable::SameRun));
+    }
+
+    #[test]
+    fn a_job_with_secrets_takes_nothing_that_an_unseen_run_of_its_proposal_made() {
+        let planted = made(Origin::Fork, "pull/1", true);
+        let reader = job(Origin::Fork, "pull/1");
+        assert_eq!(may_read(&reader, &planted, Some("main")), Err(Denied::Unseen));
+        assert_eq!(
+            may_read(&reader, &made(Origin::Base, "main", true), Some("main")),
+            Ok(Readable::TrustedAndSecretless)
+        );
+        let own = Artifact { run: reader.run.clone(), ..planted };
         assert_eq!(may_read(&reader, &own, Some("main")), Ok(Readable::SameRun));
     }
 

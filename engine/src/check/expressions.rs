@@ -9,7 +9,7 @@ use crate::suggest::nearest;
 /// The variables of an expression.
 const VARIABLES: [&str; 5] = ["event", "vars", "needs", "inputs", "env"];
 /// What an event has.
-const EVENT: [&str; 11] = [
+const EVENT: [&str; 12] = [
     "type",
     "branch",
     "tag",
@@ -18,6 +18,7 @@ const EVENT: [&str; 11] = [
     "changed_files",
     "number",
     "author",
+    "pushed_by",
     "origin",
     "schedule",
     "due",

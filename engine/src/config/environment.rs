@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EventType;
 use super::project::is_false;
 use super::value::Duration;
 
@@ -25,9 +26,13 @@ pub struct EnvironmentSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protection {
-    /// Branches whose commits may be deployed, as globs; nothing that is only proposed for them. Default: all.
+    /// Branches whose commits may be deployed, as globs; nothing that is only proposed for them. Default: all, and none
+    /// where there are tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<String>,
+    /// Tags that may be deployed, as globs. Default: all, and none where there are branches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// People or teams (`team:NAME`), one of whom must approve: neither the author nor who started the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
@@ -37,4 +42,25 @@ pub struct Protection {
     /// One deployment at a time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub exclusive: bool,
+}
+
+impl Protection {
+    /// Whether commits of some branches or tags only may be deployed.
+    pub fn is_selective(&self) -> bool {
+        !self.branches.is_empty() || !self.tags.is_empty()
+    }
+
+    /// Which branches or tags an event must be of; none where nothing of its kind is taken.
+    pub fn of_event(&self, event: EventType) -> &[String] {
+        if event == EventType::Tag { &self.tags } else { &self.branches }
+    }
+
+    /// What it takes, for people, where that is not everything.
+    pub fn taken(&self) -> String {
+        let list = |what: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("the {what} {}", names.join(", ")))
+        };
+        let lists = [list("branches", &self.branches), list("tags", &self.tags)];
+        lists.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    }
 }

@@ -83,6 +83,11 @@ pub struct Source {
     /// Check out submodules too, and theirs. The credentials go along only to the same host.
     #[serde(default, skip_serializing_if = "is_false")]
     pub submodules: bool,
+    /// The only hosts that submodules are fetched from, besides that of the repository itself. Default: any; none for the
+    /// code of a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &["git.example.com"])]
+    pub submodule_hosts: Option<Vec<String>>,
     /// How many commits of history to fetch; 0 means all. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,

@@ -63,8 +63,11 @@ fn a_push_to_main_gets_the_secret_where_it_is_granted() {
 
 #[test]
 fn a_fork_runs_under_its_ceiling_and_gets_none() {
-    let event =
+    let mut event =
         json!({"project": "web", "type": "pull_request", "branch": "main", "changed_files": ["src/a.rs"]});
+    // Nobody said whose it is, and some are refused.
+    assert_eq!(explained(event.clone()).trust.action, TrustAction::Refuse);
+    event["actor"] = json!({"user": "eve"});
     let explanation = explained(event);
     assert_eq!(explanation.trust.profile.as_deref(), Some("untrusted"));
     let ship = &explanation.pipelines[0].jobs["ship"];

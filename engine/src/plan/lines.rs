@@ -81,14 +81,14 @@ pub fn effect(effect: &PlannedEffect) -> (Sign, String) {
 
 /// A row of the reach table in a sentence.
 pub fn reach(row: &ReachRow) -> String {
-    let branch = if row.branch == "**" { "any branch" } else { &row.branch };
     let origin = serde_json::to_value(row.origin).unwrap_or_default();
     printable(&format!(
-        "{} by {} job {}, on {} of {branch}, code from {}, profile {}",
+        "{} by {} job {}, on {} of {}, code from {}, profile {}",
         row.secret,
         row.pipeline,
         row.job,
         row.event.as_str(),
+        row.names(),
         origin.as_str().unwrap_or_default(),
         row.profile
     ))

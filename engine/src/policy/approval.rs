@@ -18,6 +18,8 @@ pub struct Approver<'a> {
 pub struct Approval<'a> {
     /// Whose code it is, where that is known.
     pub author: &'a str,
+    /// Who brought its commits, where that is known.
+    pub pushed_by: &'a str,
     /// Who started the run.
     pub started_by: &'a str,
     /// Who may approve: names, and `team:NAME`. Empty: whoever has the right to in the project.
@@ -60,7 +62,7 @@ pub fn may_approve(approver: &Approver<'_>, approval: &Approval<'_>) -> Result<(
         let who = who.strip_prefix("user:").unwrap_or(who);
         approver.names.iter().any(|name| same(name, who))
     };
-    if is(approval.author) || is(approval.started_by) {
+    if [approval.author, approval.pushed_by, approval.started_by].into_iter().any(is) {
         return Err(ApprovalError::Own);
     }
     let is_named = |wanted: &String| match wanted.strip_prefix("team:") {
@@ -98,10 +100,13 @@ mod tests {
             ("mallory", "user:ada"),
             ("mallory", "user:u1"),
         ] {
-            let approval = Approval { author, started_by, approvers: &[] };
-            assert_eq!(may_approve(&ada(), &approval), Err(ApprovalError::Own), "{author} {started_by}");
+            for (author, pushed_by) in [(author, ""), ("mallory", author)] {
+                let approval = Approval { author, pushed_by, started_by, approvers: &[] };
+                let refused = may_approve(&ada(), &approval);
+                assert_eq!(refused, Err(ApprovalError::Own), "{author} {pushed_by} {started_by}");
+            }
         }
-        let approval = Approval { author: "", started_by: "webhook:web", approvers: &[] };
+        let approval = Approval { author: "", pushed_by: "", started_by: "webhook:web", approvers: &[] };
         assert_eq!(may_approve(&ada(), &approval), Ok(()));
         let program = Approver { is_person: false, ..ada() };
         assert_eq!(may_approve(&program, &approval), Err(ApprovalError::NoPerson));
@@ -111,7 +116,11 @@ mod tests {
     fn only_those_who_are_named_approve_where_any_are() {
         let may = |approvers: &[&str]| {
             let approvers: Vec<String> = approvers.iter().map(|name| (*name).to_owned()).collect();
-            may_approve(&ada(), &Approval { author: "bob", started_by: "", approvers: &approvers }).is_ok()
+            may_approve(
+                &ada(),
+                &Approval { author: "bob", pushed_by: "", started_by: "", approvers: &approvers },
+            )
+            .is_ok()
         };
         assert!(may(&["ada"]) && may(&["bob", "team:ops"]) && may(&["ada@example.com"]));
         // A name that looks like a team's, or like somebody's in capitals, is not theirs.
@@ -122,6 +131,7 @@ mod tests {
     fn an_approval_is_for_one_commit_and_one_policy() {
         let admission = Admission {
             author: "mallory".into(),
+            pushed_by: String::new(),
             reason: String::new(),
             number: 12,
             head: "aaaa".into(),

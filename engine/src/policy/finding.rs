@@ -136,10 +136,10 @@ fn snake<T: Serialize>(value: T) -> String {
 fn new_reach(before: &BTreeSet<ReachRow>, after: &BTreeSet<ReachRow>, found: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&Address, &Address, &str), Vec<String>> = BTreeMap::new();
     for row in after.difference(before) {
-        let branch = if row.branch == "**" { "any branch".to_owned() } else { row.branch.clone() };
         let detail = format!(
-            "on {} of {branch}, code from {}, profile {}",
+            "on {} of {}, code from {}, profile {}",
             row.event.as_str(),
+            row.names(),
             snake(row.origin),
             row.profile
         );
@@ -328,8 +328,11 @@ fn weakened(old: Option<&Protection>, new: Option<&Protection>) -> Vec<String> {
     let Some(old) = old else { return Vec::new() };
     let Some(new) = new else { return vec!["its protection is gone".to_owned()] };
     let mut details = Vec::new();
-    if opened(&old.branches, &new.branches) {
+    if wider(old, new, |one| &one.branches) {
         details.push("more branches may be deployed".to_owned());
+    }
+    if wider(old, new, |one| &one.tags) {
+        details.push("more tags may be deployed".to_owned());
     }
     if !old.approvers.is_empty() && (new.approvers.is_empty() || more(&old.approvers, &new.approvers)) {
         details.push("more people may approve, or nobody need".to_owned());
@@ -341,6 +344,11 @@ fn weakened(old: Option<&Protection>, new: Option<&Protection>) -> Vec<String> {
         details.push("several deployments at a time".to_owned());
     }
     details
+}
+
+/// Whether more of something may be deployed: all may while neither branches nor tags are named.
+fn wider(old: &Protection, new: &Protection, of: impl Fn(&Protection) -> &Vec<String>) -> bool {
+    old.is_selective() && (!new.is_selective() || more(of(old), of(new)))
 }
 
 fn opened_pools(before: &Catalog, after: &Catalog, found: &mut Vec<Finding>) {

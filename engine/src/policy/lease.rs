@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Access, Situation, decide};
-use super::reach::{Effective, find_secret, profile_of};
+use super::reach::{Effective, find_secret, profile_of, protection_of};
 use crate::address::Address;
 use crate::artifacts::origins;
 use crate::config::{Catalog, EventType, Job, Origin, ProfileSecrets, Spec};
@@ -126,6 +126,11 @@ fn access(catalog: &Catalog, state: &RunState, node: &Node, asked: &Asked, secre
         profile: declaration.profile.name.clone(),
         deploys_to: declaration.job.deploys_to.clone(),
         profile_secrets,
+        protection: protection_of(
+            catalog,
+            pipeline.project.as_deref(),
+            declaration.job.deploys_to.as_deref(),
+        ),
     };
     let mut granted = None;
     for origin in origins_of(state) {

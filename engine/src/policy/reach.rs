@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pattern::{glob_matches, intersection};
+use super::pattern::{Names, glob_matches, intersection, matches_all};
+use super::trust::TrustPolicies;
 use crate::address::Address;
 use crate::config::{
-    Catalog, EventType, ExecutionProfileSpec, Grant, Job, Kind, Origin, PipelineSpec, ProfileSecrets,
-    Resource, Spec,
+    Catalog, Circumstances, EventType, ExecutionProfileSpec, Grant, Job, Kind, Origin, PipelineSpec,
+    ProfileSecrets, Protection, Resource, Spec,
 };
+use crate::glob::selects;
 use crate::placeholder;
 use crate::reference::secret_name;
 
@@ -25,12 +27,32 @@ pub struct ReachRow {
     pub job: String,
     /// The event that starts it.
     pub event: EventType,
-    /// The branches or tags on which, as one pattern; `**` is any.
+    /// The branches or tags on which, as one pattern; `**` is any, `a ∩ b` what both select.
     pub branch: String,
+    /// Those of them that it is denied on, as lists of patterns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Vec<String>>,
     /// Where the code under test may come from.
     pub origin: Origin,
-    /// The profile of the job.
+    /// The profile that counts: the one that bounds the run, else the job's own.
     pub profile: String,
+}
+
+impl ReachRow {
+    /// Whether it speaks of a branch or tag.
+    pub fn is_on(&self, name: &str) -> bool {
+        matches_all(&self.branch, name) && !self.except.iter().any(|list| selects(list, name))
+    }
+
+    /// Its branches or tags in words.
+    pub fn names(&self) -> String {
+        let branch = if self.branch == "**" { "any branch" } else { &self.branch };
+        let except: Vec<String> = self.except.iter().map(|list| list.join(", ")).collect();
+        if except.is_empty() {
+            return branch.to_owned();
+        }
+        format!("{branch} except {}", except.join(" and "))
+    }
 }
 
 /// Every way to every secret: what jobs ask for, as far as policies grant it and profiles allow it.
@@ -49,25 +71,54 @@ pub fn reach(catalog: &Catalog) -> BTreeSet<ReachRow> {
         return rows;
     }
     let schedules = scheduled(catalog);
+    let trust = TrustPolicies::of(catalog);
+    let mut ways: BTreeMap<&str, Ways> = BTreeMap::new();
     for (address, resource) in catalog {
         let Spec::Pipeline(pipeline) = &resource.spec else { continue };
         let project = address.project.as_deref().unwrap_or_default();
         let (Some(grants), denials) = (grants.get(project), denials.get(project)) else { continue };
-        let starts = starts(pipeline, schedules.get(address));
+        let ways = ways.entry(project).or_insert_with(|| ways_in(catalog, &trust, project));
+        let starts = starts(pipeline, schedules.get(address).map_or(&[], Vec::as_slice));
         for (name, job) in &pipeline.jobs {
             let job = Effective::of(catalog, address, name, job);
             if job.profile_secrets == ProfileSecrets::None {
                 continue;
             }
             for secret in &job.secrets {
-                let granted = grants.iter().flat_map(|grant| granted(grant, secret, address, &job, &starts));
-                let is_denied =
-                    |row: &ReachRow| denials.into_iter().flatten().any(|one| denied(one, row, catalog));
-                rows.extend(granted.filter(|row| !is_denied(row)));
+                let grants = grants.iter().filter(|grant| covers(grant, secret, address, name));
+                let denials: Vec<&Grant> = denials
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .filter(|denial| covers(denial, secret, address, name))
+                    .collect();
+                for grant in grants {
+                    rows.extend(granted(grant, &denials, secret, address, &job, &starts, ways));
+                }
             }
         }
     }
     rows
+}
+
+/// How a run of an event comes in: where its code is from, and the profile that bounds it, if one does.
+type Ways = BTreeMap<EventType, Vec<(Origin, Option<String>)>>;
+
+/// Every way in which an event of a project comes in with a profile that has secrets.
+fn ways_in(catalog: &Catalog, trust: &TrustPolicies<'_>, project: &str) -> Ways {
+    let has_secrets = |ceiling: &Option<String>| {
+        ceiling.as_ref().is_none_or(|name| {
+            profile_of(catalog, name).is_some_and(|spec| spec.secrets != ProfileSecrets::None)
+        })
+    };
+    let of = |event: EventType| {
+        let ways = origins(event).iter().flat_map(|origin| {
+            let ceilings = trust.ceilings(project, event, *origin).into_iter().filter(has_secrets);
+            ceilings.map(|ceiling| (*origin, ceiling))
+        });
+        (event, ways.collect())
+    };
+    EventType::ALL.into_iter().map(of).collect()
 }
 
 /// Grants or denials by the project that they speak of.
@@ -84,6 +135,8 @@ pub(super) struct Effective {
     pub(super) profile: String,
     pub(super) deploys_to: Option<String>,
     pub(super) profile_secrets: ProfileSecrets,
+    /// What the environment takes that it deploys to.
+    pub(super) protection: Protection,
 }
 
 impl Effective {
@@ -125,7 +178,17 @@ impl Effective {
             .unwrap_or_else(|| "trusted".to_owned());
         let profile_secrets = profile_of(catalog, &profile).map_or(ProfileSecrets::None, |spec| spec.secrets);
         let deploys_to = layers.iter().find_map(|layer| layer.deploys_to.clone());
-        Self { name: name.to_owned(), secrets, profile, deploys_to, profile_secrets }
+        let protection = protection_of(catalog, project, deploys_to.as_deref());
+        Self { name: name.to_owned(), secrets, profile, deploys_to, profile_secrets, protection }
+    }
+}
+
+/// The protection of an environment that a job deploys to, if it deploys.
+pub(super) fn protection_of(catalog: &Catalog, project: Option<&str>, name: Option<&str>) -> Protection {
+    let found = name.and_then(|name| find(catalog, Kind::Environment, project, name));
+    match found.map(|(_, resource)| &resource.spec) {
+        Some(Spec::Environment(spec)) => spec.protection.clone().unwrap_or_default(),
+        _ => Protection::default(),
     }
 }
 
@@ -196,46 +259,49 @@ struct Start {
     event: EventType,
     branches: Vec<String>,
     tags: Vec<String>,
-    origins: &'static [Origin],
 }
 
-/// The pipelines that schedules start, with the branches.
+/// The pipelines that schedules start, with the branch of each; an empty one where a schedule and its project name none.
 fn scheduled(catalog: &Catalog) -> BTreeMap<Address, Vec<String>> {
     let mut schedules: BTreeMap<Address, Vec<String>> = BTreeMap::new();
     for resource in catalog.values() {
         if let Spec::Schedule(spec) = &resource.spec {
-            let pipeline = Address::new(Kind::Pipeline, resource.metadata.project.as_deref(), &spec.pipeline);
-            schedules.entry(pipeline).or_default().extend(spec.branch.clone());
+            let project = resource.metadata.project.as_deref();
+            let usual = || match &catalog.get(&Address::new(Kind::Project, None, project?))?.spec {
+                Spec::Project(project) => project.source.as_ref()?.default_branch.clone(),
+                _ => None,
+            };
+            let pipeline = Address::new(Kind::Pipeline, project, &spec.pipeline);
+            let branch = spec.branch.clone().or_else(usual).unwrap_or_default();
+            schedules.entry(pipeline).or_default().push(branch);
         }
     }
     schedules
 }
 
-/// Every way to start a pipeline: its triggers, its schedules, a person and a program.
-fn starts(pipeline: &PipelineSpec, schedule: Option<&Vec<String>>) -> Vec<Start> {
+/// Every way to start a pipeline: its triggers, its schedules, and a person, who needs neither.
+fn starts(pipeline: &PipelineSpec, schedules: &[String]) -> Vec<Start> {
     let start = |event, branches: &[String], tags: &[String]| Start {
         event,
         branches: branches.to_vec(),
         tags: tags.to_vec(),
-        origins: origins(event),
     };
     let mut starts: Vec<_> = pipeline.triggers.iter().map(|t| start(t.event, &t.branches, &t.tags)).collect();
-    if let Some(branches) = schedule {
-        starts.push(start(EventType::Schedule, branches, &[]));
-    }
+    // A branch that nobody names is any: the list of one name that is empty would select nothing else.
+    starts.extend(schedules.iter().map(|branch| match branch.as_str() {
+        "" => start(EventType::Schedule, &[], &[]),
+        branch => start(EventType::Schedule, &[branch.to_owned()], &[]),
+    }));
     starts.push(start(EventType::Manual, &[], &[]));
-    starts.push(start(EventType::Api, &[], &[]));
     starts
 }
 
-/// Where the code of an event may come from.
+/// Where the code of an event may come from. That of a push, a tag or a schedule is the project's own, except on one's own
+/// machine, where somebody may pretend one of any commit.
 fn origins(event: EventType) -> &'static [Origin] {
     match event {
-        EventType::Push | EventType::Tag | EventType::Schedule => &[Origin::Base, Origin::Unverified],
         EventType::PullRequest => &[Origin::Head, Origin::Fork, Origin::Unverified],
-        EventType::Manual | EventType::Api | EventType::Webhook => {
-            &[Origin::Base, Origin::Head, Origin::Fork, Origin::Unverified]
-        }
+        _ => &[Origin::Base, Origin::Unverified],
     }
 }
 
@@ -246,77 +312,98 @@ pub(super) fn covers(grant: &Grant, secret: &Address, pipeline: &Address, job: &
         && grant.secrets.iter().any(|pattern| glob_matches(pattern, &secret.name))
 }
 
+/// The rows that a grant makes for a job, less what denials take.
 fn granted(
     grant: &Grant,
+    denials: &[&Grant],
     secret: &Address,
     pipeline: &Address,
     job: &Effective,
     starts: &[Start],
+    ways: &Ways,
 ) -> Vec<ReachRow> {
-    if !covers(grant, secret, pipeline, &job.name) {
-        return Vec::new();
-    }
-    let when = grant.when.clone().unwrap_or_else(|| crate::config::Circumstances {
-        origins: vec![Origin::Base],
-        ..crate::config::Circumstances::default()
-    });
-    let profile_matches = when.profiles.is_empty() || when.profiles.contains(&job.profile);
-    let environment_matches = when.environments.is_empty()
-        || job.deploys_to.as_ref().is_some_and(|e| when.environments.contains(e));
-    if !profile_matches || !environment_matches {
+    let base = || Circumstances { origins: vec![Origin::Base], ..Circumstances::default() };
+    let when = grant.when.clone().unwrap_or_else(base);
+    if !is_to(&when, job) {
         return Vec::new();
     }
     let mut rows = Vec::new();
-    for start in starts.iter().filter(|start| when.events.is_empty() || when.events.contains(&start.event)) {
-        let branches = match (start.event, when.branches.is_empty(), when.tags.is_empty()) {
-            // A grant for branches alone speaks of no tag, and one for tags alone of no branch.
-            (EventType::Tag, false, true) => Vec::new(),
-            (EventType::Tag, _, _) => intersection(&start.tags, &when.tags),
-            (_, true, false) => Vec::new(),
-            _ => intersection(&start.branches, &when.branches),
-        };
-        for branch in branches {
-            for origin in start.origins.iter().filter(|origin| when.origins.contains(origin)) {
-                rows.push(ReachRow {
-                    secret: secret.clone(),
-                    pipeline: pipeline.clone(),
-                    job: job.name.clone(),
-                    event: start.event,
-                    branch: branch.clone(),
-                    origin: *origin,
-                    profile: job.profile.clone(),
-                });
+    for start in starts {
+        let (own, other) = of_event(&when, start.event);
+        // A grant for branches alone speaks of no tag, and one for tags alone of no branch.
+        if own.is_empty() && !other.is_empty() {
+            continue;
+        }
+        let started = if start.event == EventType::Tag { &start.tags } else { &start.branches };
+        let names = intersection(started, own);
+        for (origin, ceiling) in ways.get(&start.event).into_iter().flatten() {
+            let profile = ceiling.as_ref().unwrap_or(&job.profile);
+            if !is_way(&when, start.event, *origin, profile) || !when.origins.contains(origin) {
+                continue;
             }
+            let kept = names.iter().flat_map(|names| protected(names, start.event, *origin, job));
+            let kept = kept.filter_map(|names| undenied(names, denials, start.event, *origin, profile, job));
+            rows.extend(kept.map(|Names { of, except }| ReachRow {
+                secret: secret.clone(),
+                pipeline: pipeline.clone(),
+                job: job.name.clone(),
+                event: start.event,
+                branch: of,
+                except,
+                origin: *origin,
+                profile: profile.clone(),
+            }));
         }
     }
     rows
 }
 
-/// Whether a denial takes a whole row away. One that speaks of less than the row leaves it.
-fn denied(denial: &Grant, row: &ReachRow, catalog: &Catalog) -> bool {
-    if !covers(denial, &row.secret, &row.pipeline, &row.job) {
-        return false;
-    }
-    let Some(when) = &denial.when else { return true };
-    let deploys_to = || match catalog.get(&row.pipeline).map(|resource| &resource.spec) {
-        Some(Spec::Pipeline(spec)) => spec
-            .jobs
-            .get(&row.job)
-            .and_then(|job| Effective::of(catalog, &row.pipeline, &row.job, job).deploys_to),
-        _ => None,
-    };
-    let patterns = if row.event == EventType::Tag { &when.tags } else { &when.branches };
-    let other = if row.event == EventType::Tag { &when.branches } else { &when.tags };
-    (when.events.is_empty() || when.events.contains(&row.event))
-        && (patterns.is_empty() && other.is_empty()
-            || patterns.iter().any(|pattern| {
-                *pattern == row.branch || pattern == "**" || is_plain_match(pattern, &row.branch)
-            }))
-        && (when.origins.is_empty() || when.origins.contains(&row.origin))
-        && (when.profiles.is_empty() || when.profiles.contains(&row.profile))
-        && (when.environments.is_empty() || deploys_to().is_some_and(|e| when.environments.contains(&e)))
+/// The patterns of circumstances that an event is held against, and those that it is not.
+fn of_event(when: &Circumstances, event: EventType) -> (&[String], &[String]) {
+    if event == EventType::Tag { (&when.tags, &when.branches) } else { (&when.branches, &when.tags) }
 }
 
-fn is_plain_match(pattern: &str, branch: &str) -> bool {
-    !branch.contains(['*', '?', '[', '{', '∩']) && glob_matches(pattern, branch)
+fn is_to(when: &Circumstances, job: &Effective) -> bool {
+    when.environments.is_empty()
+        || job.deploys_to.as_ref().is_some_and(|name| when.environments.contains(name))
+}
+
+fn is_way(when: &Circumstances, event: EventType, origin: Origin, profile: &String) -> bool {
+    (when.events.is_empty() || when.events.contains(&event))
+        && (when.origins.is_empty() || when.origins.contains(&origin))
+        && (when.profiles.is_empty() || when.profiles.contains(profile))
+}
+
+/// Of some names, those that a job may deploy.
+fn protected(names: &Names, event: EventType, origin: Origin, job: &Effective) -> Vec<Names> {
+    if !job.protection.is_selective() {
+        return vec![names.clone()];
+    }
+    match job.protection.of_event(event) {
+        [] => Vec::new(),
+        _ if origin != Origin::Base => Vec::new(),
+        taken => names.within(taken),
+    }
+}
+
+/// What denials leave of some names.
+fn undenied(
+    names: Names,
+    denials: &[&Grant],
+    event: EventType,
+    origin: Origin,
+    profile: &String,
+    job: &Effective,
+) -> Option<Names> {
+    denials.iter().try_fold(names, |names, denial| {
+        let Some(when) = &denial.when else { return None };
+        if !is_to(when, job) || !is_way(when, event, origin, profile) {
+            return Some(names);
+        }
+        match of_event(when, event) {
+            ([], []) => None,
+            ([], _) => Some(names),
+            (own, _) => names.without(own),
+        }
+    })
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Command, NodeStatus, RunStatus, Transition};
 use super::finish::end;
+use super::slot::slot;
 use super::{RunState, Work};
 use crate::artifacts::origins;
-use crate::config::{FailureReason, Origin, Protection};
+use crate::config::{EventType, FailureReason, Origin, Protection};
 use crate::glob::selects;
 use crate::queue::Slot;
 
@@ -26,6 +27,9 @@ pub enum Gate {
 pub struct Admission {
     /// Whose code it is. Nobody approves their own.
     pub author: String,
+    /// Who brought the commit, which is theirs as well.
+    #[serde(default)]
+    pub pushed_by: String,
     /// Why it needs an approval, for people.
     pub reason: String,
     /// The number of the pull request; 0 where it is none.
@@ -110,7 +114,7 @@ pub(super) fn admit(state: &mut RunState, work: &mut Work) {
 
 /// Takes a place in the run's group, where it has one. `before` is what let it come so far.
 fn take_place(state: &mut RunState, work: &mut Work, before: Option<String>) {
-    match state.workflow.slot(&state.event) {
+    match state.workflow.slot(&state.event, &state.id) {
         None => {
             open(state, work);
             if let Some(reason) = before {
@@ -182,49 +186,27 @@ fn protection(state: &RunState, index: usize) -> Option<&Protection> {
     }
 }
 
-/// Why an environment does not take what this run is about: only commits of its branches deploy, no proposals for them.
+/// Why an environment does not take what this run is about: only commits of its branches and tags deploy, no proposals.
 fn not_from_here(state: &RunState, protection: &Protection) -> Option<String> {
-    if protection.branches.is_empty() {
+    if !protection.is_selective() {
         return None;
     }
-    let branch = state.event["branch"].as_str().unwrap_or_default();
+    let event = serde_json::from_value(state.event["type"].clone()).unwrap_or(EventType::Manual);
+    let field = if event == EventType::Tag { "tag" } else { "branch" };
+    let name = state.event[field].as_str().unwrap_or_default();
     let origins = origins(&state.event, &state.id, None);
     let is_base = origins.source == Origin::Base && origins.ci == Origin::Base;
-    if is_base && !branch.is_empty() && selects(&protection.branches, branch) {
+    let taken = protection.of_event(event);
+    if is_base && !name.is_empty() && !taken.is_empty() && selects(taken, name) {
         return None;
     }
-    let taken = protection.branches.join(", ");
-    Some(format!("its environment takes only commits of the branches {taken}"))
-}
-
-/// The place that a run takes of its group, the event's data filled in: `${event:branch}`.
-pub(crate) fn named(group: &str, event: &serde_json::Value) -> String {
-    let mut filled = String::with_capacity(group.len());
-    let mut rest = group;
-    while let Some((before, after)) = rest.split_once("${event:") {
-        filled.push_str(before);
-        let Some((field, behind)) = after.split_once('}') else {
-            filled.push_str("${event:");
-            rest = after;
-            continue;
-        };
-        match &event[field] {
-            serde_json::Value::String(text) => filled.push_str(text),
-            serde_json::Value::Null => {}
-            other => filled.push_str(&other.to_string()),
-        }
-        rest = behind;
-    }
-    filled + rest
+    Some(format!("its environment takes only commits of {}", protection.taken()))
 }
 
 impl crate::workflow::Workflow {
     /// The place that a run of it needs for as long as it goes on.
-    pub fn slot(&self, event: &serde_json::Value) -> Option<Slot> {
-        self.concurrency.as_ref().map(|concurrency| Slot {
-            group: named(&concurrency.group, event),
-            limit: concurrency.limit,
-            mode: concurrency.mode,
-        })
+    pub fn slot(&self, event: &serde_json::Value, run: &str) -> Option<Slot> {
+        let concurrency = self.concurrency.as_ref()?;
+        Some(slot(concurrency, self.address.project.as_deref(), event, run))
     }
 }

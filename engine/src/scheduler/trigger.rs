@@ -12,11 +12,50 @@ use crate::config::{CommandLine, ForEach, Job, Network, TriggersAllowed};
 use crate::glob::Glob;
 use crate::placeholder;
 use crate::protocol::trigger::{TriggerRequest, TriggeredJob};
-use crate::workflow::resolve_triggered;
+use crate::workflow::{resolve_triggered, source_of};
 
 /// Variables that change how every program loads or runs: a trigger must not set them.
-const LOADER: [&str; 10] =
-    ["LD_", "PATH", "BASH_ENV", "ENV", "IFS", "PYTHON", "NODE_OPTIONS", "GIT_", "REACTORCIDE_", "RC_WF_"];
+/// One that ends with `_` or `*` stands for all that begin so.
+const LOADER: [&str; 38] = [
+    "LD_",
+    "PATH",
+    "HOME",
+    "SHELL",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "BASH_*",
+    "PS4",
+    "PROMPT_COMMAND",
+    "ENV",
+    "IFS",
+    "CDPATH",
+    "PYTHON*",
+    "NODE_",
+    "NPM_CONFIG_*",
+    "npm_config_*",
+    "PERL5*",
+    "PERLLIB",
+    "RUBY*",
+    "GEM_",
+    "BUNDLE_",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "CLASSPATH",
+    "MAVEN_",
+    "GRADLE_",
+    "GO*",
+    "RUSTC*",
+    "RUSTFLAGS",
+    "CARGO_",
+    "MAKE*",
+    "CC",
+    "CXX",
+    "GIT_",
+    "SSL_CERT_",
+    "REACTORCIDE_",
+    "RC_WF_",
+];
 
 pub(super) fn triggered(
     state: &mut RunState,
@@ -230,9 +269,14 @@ fn made(
     if !job.id_tokens.is_empty() {
         return Err(format!("{name:?} would have id_tokens, which a triggered job cannot have"));
     }
+    if let Some(environment) = &job.deploys_to {
+        return Err(format!(
+            "{name:?} would deploy to {environment:?}, which only a job can that the pipeline declares"
+        ));
+    }
     crate::workflow::refuse(&job).map_err(|trouble| format!("{name:?}: {}", trouble.message))?;
     let parent = declared_job(state, asking);
-    job.source = job.source.or_else(|| parent?.source.clone());
+    job.source = source_of(job.source, parent.and_then(|parent| parent.source.as_ref()));
     job.ci_source = job.ci_source.or_else(|| parent?.ci_source.clone());
     if parent.is_some_and(|parent| parent.network == Network::None) {
         job.network = Network::None;
@@ -269,9 +313,14 @@ fn is_trusted_with_something(job: &Job) -> bool {
 }
 
 fn is_loader(variable: &str) -> bool {
-    LOADER.iter().any(|word| {
-        if word.ends_with('_') || *word == "PYTHON" { variable.starts_with(word) } else { variable == *word }
-    })
+    // Proxies are read in either case.
+    let is_proxy = variable.to_ascii_lowercase().ends_with("_proxy");
+    is_proxy
+        || LOADER.iter().any(|word| match word.strip_suffix('*') {
+            Some(start) => variable.starts_with(start),
+            None if word.ends_with('_') => variable.starts_with(word),
+            None => variable == *word,
+        })
 }
 
 fn is_name(name: &str) -> bool {

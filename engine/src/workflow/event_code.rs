@@ -40,6 +40,8 @@ impl Workflow {
                     of_job.git = Some(repository.to_owned());
                     of_job.reference = Some(commit.to_owned());
                     of_job.credentials = None;
+                    // Whoever wrote it must not choose what our machines talk to.
+                    of_job.submodule_hosts.get_or_insert_default();
                 }
             }
         }

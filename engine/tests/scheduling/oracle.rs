@@ -276,7 +276,7 @@ impl Oracle {
                     assert!(stopped.insert(node.clone()), "{node} is stopped twice");
                 }
                 Command::Line(slot) => {
-                    assert_eq!((slot.group.as_str(), self.gates.front()), ("g", Some(&Gate::Place)))
+                    assert_eq!((slot.group.as_str(), self.gates.front()), ("web: g", Some(&Gate::Place)))
                 }
                 Command::Finish(status) => self.finish(*status, state),
             }

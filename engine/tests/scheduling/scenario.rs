@@ -120,6 +120,7 @@ pub fn scenario(rng: &mut Rng) -> Scenario {
     let cancels = [0, 0, 1, 4][rng.usize(..4)];
     let admission = (rng.u8(..4) == 0).then(|| Admission {
         author: "mallory".into(),
+        pushed_by: String::new(),
         reason: "nobody knows them".into(),
         number: 12,
         head: "a".into(),

@@ -1,5 +1,5 @@
-//! The forms in which a value is looked for: as it is, base64, URL-encoded, hexadecimal, JSON-escaped, and
-//! line by line.
+//! The forms in which a value is looked for: as it is, base64, URL-encoded, hexadecimal, JSON-escaped, quoted as
+//! shells do, and line by line.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -46,6 +46,7 @@ fn encode(value: &[u8], add: &mut impl FnMut(Vec<u8>)) {
             add(percent(value, left.as_bytes(), space.as_bytes(), digits));
         }
     }
+    shell_quoted(value).into_iter().for_each(&mut *add);
     if let Ok(text) = std::str::from_utf8(value) {
         for ascii_only in [false, true] {
             for slash in [false, true] {
@@ -83,6 +84,37 @@ fn percent(value: &[u8], left: &[u8], space: &[u8], digits: &[u8; 16]) -> Vec<u8
 
 fn hex(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
     [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
+}
+
+/// How shells print a value so that they could read it again, without the quotes around it: `set -x`, `export -p`,
+/// `declare -p`, `printf %q`.
+fn shell_quoted(value: &[u8]) -> Vec<Vec<u8>> {
+    let escaped = |is_special: &dyn Fn(u8) -> bool, escape: &dyn Fn(u8) -> Vec<u8>| {
+        let each = value.iter().flat_map(|&byte| if is_special(byte) { escape(byte) } else { vec![byte] });
+        each.collect::<Vec<u8>>()
+    };
+    let behind = |byte: u8| vec![b'\\', byte];
+    let in_dollar = |byte: u8| match byte {
+        b'\n' => b"\\n".to_vec(),
+        b'\t' => b"\\t".to_vec(),
+        b'\r' => b"\\r".to_vec(),
+        0x1b => b"\\E".to_vec(),
+        other if other.is_ascii_control() => format!("\\{other:03o}").into_bytes(),
+        other => behind(other),
+    };
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte) || !byte.is_ascii();
+    vec![
+        escaped(&|byte| byte == b'\'', &|_| br"'\''".to_vec()),
+        escaped(&|byte| byte == b'\'', &|_| br#"'"'"'"#.to_vec()),
+        escaped(&|byte| br#"$`"\"#.contains(&byte), &behind),
+        escaped(&|byte| br#"$`"\!"#.contains(&byte), &behind),
+        escaped(&|byte| !is_plain(byte), &behind),
+        // Which characters need no quote is not the same everywhere.
+        escaped(&|byte| !is_plain(byte) || b"@%+=:,".contains(&byte), &behind),
+        escaped(&|byte| !is_plain(byte) || byte == b',', &behind),
+        escaped(&|byte| byte == b'\'' || byte == b'\\' || byte.is_ascii_control(), &in_dollar),
+    ]
 }
 
 /// The inside of a JSON string, as serializers differ: non-ASCII as it is or as `\uXXXX`, `/` as it is or

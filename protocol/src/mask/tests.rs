@@ -53,6 +53,11 @@ fn oracle(values: &[Vec<u8>], text: &[u8]) -> Vec<u8> {
 #[case::line_ends_around(&["secret\n"], "secret!", "***!")]
 #[case::lines(&["first line\nsecond line"], "> first line\n> second line\n", "> ***\n> ***\n")]
 #[case::unicode(&["pässwörd"], "<pässwörd>", "<***>")]
+#[case::shell_single(&["it's-a $x"], r"+ X='it'\''s-a $x'", "+ X='***'")]
+#[case::shell_dash(&["it's-a $x"], r#"export X='it'"'"'s-a $x'"#, "export X='***'")]
+#[case::shell_escaped(&["it's-a $x"], r"it\'s-a\ \$x", "***")]
+#[case::shell_double(&["it's-\"a\" $x"], r#"declare -x X="it's-\"a\" \$x""#, "declare -x X=\"***\"")]
+#[case::shell_dollar(&["one'two\tthree"], r"X=$'one\'two\tthree'", "X=$'***'")]
 fn examples(#[case] values: &[&str], #[case] text: &str, #[case] expected: &str) {
     assert_eq!(mask(values, &[text.as_bytes()]), expected);
     for split in 0..=text.len() {

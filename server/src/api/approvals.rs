@@ -91,6 +91,7 @@ struct Waiting {
     approvers: Vec<String>,
     admission: Option<Admission>,
     author: String,
+    pushed_by: String,
     sha: String,
     policy: Option<String>,
 }
@@ -158,6 +159,7 @@ async fn waiting(context: &Context, record: &RunRecord, job: Option<String>) -> 
             approvers,
             admission,
             author: text("author"),
+            pushed_by: text("pushed_by"),
             sha: text("sha"),
             policy: state.event["policy_digest"].as_str().map(str::to_owned),
         };
@@ -191,9 +193,10 @@ async fn carry_out(
     waiting: Waiting,
     head: Option<&str>,
 ) -> Result<Approved, Problem> {
-    let Waiting { job, approvers, admission, author, sha, policy } = waiting;
+    let Waiting { job, approvers, admission, author, pushed_by, sha, policy } = waiting;
     let who = person(approver);
-    let approval = Approval { author: &author, started_by: &record.actor, approvers: &approvers };
+    let approval =
+        Approval { author: &author, pushed_by: &pushed_by, started_by: &record.actor, approvers: &approvers };
     let current = context.api.applied.current().await?;
     let pipeline: Result<Address, _> = record.pipeline.parse();
     let now_applied = pipeline.map(|pipeline| digest(&current.catalog, &pipeline)).unwrap_or_default();

@@ -63,14 +63,14 @@ async fn receive(
     } else {
         serde_json::from_slice(&body).map_err(|error| Problem::unprocessable(error.to_string()))?
     };
-    let HookEvent { kind, repository, pull_request, sender, data } = said;
+    let HookEvent { kind, repository, pull_request, sender, changed_files_truncated, data } = said;
     let delivery = match &data.delivery_id {
         Some(id) => format!("id {id}"),
         None => format!("body {}", signed(&headers, &body)),
     };
     let delivery = Delivery::known(format!("hooks {project} {delivery}"));
     let mut event = event_of(kind.into(), data)?;
-    let told = told(&mut event, repository, pull_request, sender)?;
+    let told = told(&mut event, repository, pull_request, sender, changed_files_truncated)?;
     let sender = Sender { api: &api, actor: format!("webhook:{project}"), request: request.0.0 };
     let delivered = deliver(&sender, &current, &project, &event, told.as_ref(), &delivery).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivered)))

@@ -8,5 +8,6 @@ mod identity_tokens;
 mod job;
 mod matrix;
 mod openapi;
+mod reach;
 mod secrets;
 mod world;

@@ -119,7 +119,8 @@ pub async fn fetch(
         let location = at(url, Schemes::Git)?;
         let reference = reference(&location)?;
         let submodules = if source.submodules { Submodules::Recursive } else { Submodules::Off };
-        let git = GitSource { location, reference, depth: source.depth.unwrap_or(1), submodules };
+        let hosts = source.submodule_hosts.clone();
+        let git = GitSource { location, reference, depth: source.depth.unwrap_or(1), submodules, hosts };
         let checkout = git::checkout(&git, context, credentials).await?;
         fetched((checkout.tree, checkout.commit))
     } else if let Some(url) = &source.tarball {

@@ -30,6 +30,8 @@ pub struct GitSource {
     pub depth: u32,
     /// Whether what it points to is fetched too.
     pub submodules: Submodules,
+    /// The only hosts that it is fetched from, besides the repository's own, where they are limited.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// A commit's directory.
@@ -66,7 +68,7 @@ async fn checkout_at(
     level: submodules::Level,
 ) -> Result<Checkout, SourceError> {
     let key = git.context.key("git", &source.location.url(), git.credentials);
-    let id = format!("{key}-{}-d{}-{}", target.commit, source.depth, source.submodules.word());
+    let id = format!("{key}-{}-d{}-{}", target.commit, source.depth, submodules::word(source));
     let cache = &git.context.cache;
     let mut commit = target.commit.clone();
     let tree = match cache.want(&id).await? {

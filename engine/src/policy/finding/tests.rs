@@ -34,6 +34,12 @@ fn policy(when: serde_json::Value) -> Resource {
     resource(Kind::SecretPolicy, "deploy", json!({"allow": allow}))
 }
 
+/// Lets pull requests run with the profiles that jobs have.
+fn trusting() -> Resource {
+    let rules = json!([{"events": ["pull_request"], "action": "require_approval"}]);
+    resource(Kind::TrustPolicy, "everybody", json!({"projects": ["*"], "rules": rules}))
+}
+
 fn all(world: &BTreeMap<&'static str, Resource>) -> Vec<Resource> {
     world.values().cloned().collect()
 }
@@ -89,7 +95,13 @@ fn fork_code_that_reaches_a_secret_is_found() {
     before.insert("pipeline", pipeline(json!([{"event": "pull_request"}]), "make"));
     let mut after = before.clone();
     after.insert("policy", policy(json!({"events": ["pull_request"], "origins": ["fork"]})));
-    assert_eq!(codes(all(&before), all(&after)), ["RX101"]);
+    // Nobody lets it run with a profile that has secrets.
+    assert_eq!(codes(all(&before), all(&after)), [""; 0]);
+    before.insert("trust", trusting());
+    let mut both = after.clone();
+    both.insert("trust", trusting());
+    assert_eq!(codes(all(&before), all(&both)), ["RX101"]);
+    assert_eq!(codes(all(&after), all(&both)), ["RX101", "RX102"]);
 }
 
 #[test]
@@ -106,6 +118,7 @@ fn a_profile_without_secrets_reaches_nothing_and_widening_it_is_found() {
 fn reaches(to: serde_json::Value, secrets: serde_json::Value, when: serde_json::Value) -> bool {
     let mut world = world();
     world.insert("environment", resource(Kind::Environment, "production", json!({})));
+    world.insert("trust", trusting());
     let image = format!("debian@sha256:{}", "0".repeat(64));
     let job =
         json!({"image": image, "command": "x", "secrets": {"KEY": "deploy/key"}, "deploys_to": "production"});
@@ -172,6 +185,7 @@ fn a_denial_takes_reach_away_and_its_loss_is_found() {
 #[test]
 fn a_denial_that_names_no_origin_denies_all_of_them() {
     let mut world = world();
+    world.insert("trust", trusting());
     let policy = |events: serde_json::Value| {
         let everywhere = json!({"events": ["pull_request"], "origins": ["base", "head", "fork"]});
         resource(
@@ -276,6 +290,7 @@ fn what_untrusted_code_hands_to_a_job_with_a_secret_is_found() {
         let mut world = world();
         world.insert("pipeline", pipeline);
         world.insert("policy", policy);
+        world.insert("trust", trusting());
         all(&world)
     };
     let none = || serde_json::Value::Null;

@@ -92,7 +92,10 @@ fn another_event_branch_or_origin_is_denied_and_says_which_would_do() {
     let cases = [
         (json!({"type": "manual", "branch": "main"}), "only on push"),
         (json!({"type": "push", "branch": "next"}), "only on the branches main"),
-        (json!({"type": "pull_request", "branch": "main", "number": 1}), "only on push"),
+        (
+            json!({"type": "pull_request", "branch": "main", "number": 1}),
+            "no pull_request of code from unverified runs unbounded",
+        ),
         (json!({"type": "push", "branch": "main", "sha": "abc"}), "only to code from base"),
         (json!({"type": "push", "branch": "main", "source_origin": "fork"}), "only to code from base"),
         (json!({"type": "push", "branch": "main", "ci_origin": "head"}), "only to code from base"),
@@ -108,10 +111,41 @@ fn another_event_branch_or_origin_is_denied_and_says_which_would_do() {
     for event in [
         json!({"type": "push", "branch": "main", "sha": "abc", "source_origin": "base"}),
         json!({"type": "push", "branch": "main", "source_origin": "base", "ci_origin": "base"}),
-        json!({"type": "push", "branch": "main", "ceiling": "trusted"}),
     ] {
         assert!(of_event(event.clone()).is_ok(), "{event}");
     }
+}
+
+#[test]
+fn a_run_whose_bound_no_trust_policy_sets_any_more_gets_nothing() {
+    let bounding = |profile: &str| {
+        let rules = json!([{"events": ["push"], "action": "run", "profile": profile}]);
+        catalog(|resources| {
+            resources.push((Kind::ExecutionProfile, "checks", json!({"secrets": "granted"})));
+            resources.push((Kind::TrustPolicy, "t", json!({"projects": ["web"], "rules": rules})));
+        })
+    };
+    let of = |ceiling: Value| run(&usual(), json!({"type": "push", "branch": "main", "ceiling": ceiling}));
+    assert!(decision(&bounding("trusted"), &of(json!("trusted"))).is_ok());
+    for (now, ceiling) in [("trusted", Value::Null), ("checks", Value::Null), ("checks", json!("trusted"))] {
+        let denied = decision(&bounding(now), &of(ceiling.clone())).expect_err("a denial");
+        assert!(denied.contains("as trust policies are now"), "{now} {ceiling}: {denied}");
+    }
+}
+
+#[test]
+fn a_protected_environment_gets_what_its_branches_have() {
+    let protected = |branches: Value| {
+        catalog(|resources| {
+            let protection = json!({"protection": {"branches": branches}});
+            resources.push((Kind::Environment, "production", protection));
+            resources[3].2["jobs"]["deploy"]["deploys_to"] = json!("production");
+        })
+    };
+    let state = run(&protected(json!(["main"])), push());
+    assert!(decision(&protected(json!(["main"])), &state).is_ok());
+    let denied = decision(&protected(json!(["release/*"])), &state).expect_err("a denial");
+    assert!(denied.contains("only commits of the branches release/*"), "{denied}");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::*;
 use crate::scheduler::Gate;
-use crate::scheduler::gate::named;
 
 fn admission() -> crate::scheduler::Admission {
     crate::scheduler::Admission {
         author: "mallory".into(),
+        pushed_by: String::new(),
         reason: "nobody knows them".into(),
         number: 12,
         head: "a".into(),
@@ -16,23 +16,6 @@ fn admission() -> crate::scheduler::Admission {
         profile: None,
         policy: "1".into(),
     }
-}
-
-#[test]
-fn a_group_is_named_by_the_event() {
-    let event = json!({"branch": "release/1", "number": 12, "tag": ""});
-    for (group, expected) in [
-        ("deploy", "deploy"),
-        ("ci ${event:branch}", "ci release/1"),
-        ("${event:number}${event:tag}${event:nothing}!", "12!"),
-        ("${event:branch", "${event:branch"),
-        ("${var:branch}", "${var:branch}"),
-    ] {
-        assert_eq!(named(group, &event), expected);
-    }
-    // What an event says is no placeholder.
-    let event = json!({"branch": "${event:sha}", "sha": "s"});
-    assert_eq!(named("${event:branch}", &event), "${event:sha}");
 }
 
 fn protection(spec: serde_json::Value) -> Option<crate::config::Protection> {
@@ -57,7 +40,7 @@ fn a_run_begins_once_it_is_approved_and_its_group_has_a_place() {
     });
     let mut run = Run::with(spec, |_| {});
     assert_eq!((run.state.status(), run.state.gate()), (RunStatus::Waiting, Some(Gate::Place)));
-    assert_eq!(std::mem::take(&mut run.line), ["deploy main"]);
+    assert_eq!(std::mem::take(&mut run.line), ["web: deploy main"]);
     run.state.admission = Some(admission());
     run.state = run.state.again("r2".into(), false);
     run.send(Event::Begin);
@@ -68,7 +51,7 @@ fn a_run_begins_once_it_is_approved_and_its_group_has_a_place() {
     assert!(run.queued().is_empty() && run.line.is_empty());
     run.send(Event::Approve { node: None, by: "user:ada".into() });
     assert_eq!((run.state.gate(), run.state.approved_by()), (Some(Gate::Place), Some("user:ada")));
-    assert_eq!(run.line, ["deploy main"]);
+    assert_eq!(run.line, ["web: deploy main"]);
     run.send(Event::Approve { node: None, by: "user:bob".into() });
     assert_eq!(run.state.approved_by(), Some("user:ada"));
     assert!(run.queued().is_empty());
@@ -149,5 +132,18 @@ fn an_environment_takes_only_commits_of_its_branches() {
         json!({"type": "pull_request", "branch": "main", "number": 12, "source_origin": "fork"}),
     ] {
         assert_eq!(deployed(refused.clone()), NodeStatus::Failed, "{refused}");
+    }
+    let released = |event: serde_json::Value| {
+        let mut run = deploying(json!({"tags": ["v*"]}), event);
+        run.ok("build");
+        run.status("deploy").0
+    };
+    assert_eq!(released(json!({"type": "tag", "tag": "v1"})), NodeStatus::Queued);
+    for refused in [
+        json!({"type": "tag", "tag": "nightly"}),
+        json!({"type": "push", "branch": "v1"}),
+        json!({"type": "tag", "tag": "v1", "source_origin": "fork"}),
+    ] {
+        assert_eq!(released(refused.clone()), NodeStatus::Failed, "{refused}");
     }
 }

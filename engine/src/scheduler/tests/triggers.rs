@@ -131,6 +131,19 @@ fn a_trigger_does_not_say_where_a_job_with_secrets_sends_them() {
 }
 
 #[test]
+fn a_triggered_job_deploys_nothing() {
+    let mut run = Run::with(json!({"jobs": {"a": job(json!({}))}}), |new| {
+        let template = json!({"job": {"image": "i", "command": "c", "deploys_to": "production"}});
+        let template = serde_json::from_value(template).expect("a template");
+        new.workflow.templates.insert("deployer".to_owned(), template);
+    });
+    run.trigger("a", json!({"jobs": [{"job_name": "x", "template": "deployer"}]}));
+    run.ok("a");
+    assert_eq!(run.state.nodes().len(), 1);
+    assert!(run.status("a").1.contains("would deploy to \"production\""), "{:?}", run.status("a"));
+}
+
+#[test]
 fn what_a_triggered_job_may_trigger_is_not_more_than_who_asked_for_it() {
     let allowed = json!({"network": "none", "triggers_allowed": {"depth": 2, "count": 1, "images": ["i"]}});
     let mut run = Run::new(json!({"a": job(allowed)}));

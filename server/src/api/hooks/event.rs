@@ -26,9 +26,12 @@ pub struct HookEvent {
     /// For `pull_request`: what is proposed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
-    /// Who did it.
+    /// Who did it: who pushed, or who did something to the pull request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<HookSender>,
+    /// Whether more files are changed than `changed_files` lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed_files_truncated: bool,
     /// What it is about. For a pull request, `branch` is what it would be merged into, and `sha` is told by its head.
     #[serde(flatten)]
     pub data: EventData,
@@ -70,6 +73,8 @@ pub struct PullRequest {
     /// What was done to it. Absent: it has new commits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<PullRequestAction>,
+    /// Whose it is: who opened it, whoever does something to it later.
+    pub author: HookSender,
     /// Where it is proposed from.
     pub head: PullRequestSide,
     /// What it would be merged into.
@@ -103,9 +108,17 @@ pub struct HookSender {
     /// What they may do in the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Whether nothing of theirs was merged before.
-    #[serde(default)]
-    pub first_time: bool,
+    /// Whether nothing of theirs was merged before. Absent: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_time: Option<bool>,
+}
+
+impl HookSender {
+    fn actor(self, field: &str) -> Result<Actor, Problem> {
+        let Self { user, teams, role, first_time } = self;
+        within(field, Some(&user), 0, 200)?;
+        Ok(Actor { user, teams, role, first_time })
+    }
 }
 
 /// What an event of a forge tells of repositories. Nothing for one that is no forge's.
@@ -114,17 +127,18 @@ pub(super) fn told(
     repository: Option<String>,
     pull_request: Option<PullRequest>,
     sender: Option<HookSender>,
+    changes_more: bool,
 ) -> Result<Option<Told>, Problem> {
     let refused = |detail: &str| Err(Problem::unprocessable(detail));
-    let HookSender { user, teams, role, first_time } = sender.unwrap_or_default();
-    within("sender.user", Some(&user), 0, 200)?;
-    let actor = Actor { user, teams, role, first_time };
+    let actor = sender.map(|sender| sender.actor("sender.user")).transpose()?;
     match (event.kind, pull_request) {
         (EventType::Webhook, None) if repository.is_none() => Ok(None),
         (EventType::Webhook, _) => {
             refused("an event about a repository has the type push, tag or pull_request")
         }
-        (EventType::PullRequest, Some(PullRequest { number, action, head, base })) => {
+        (EventType::PullRequest, Some(PullRequest { number, action, author, head, base })) => {
+            within("pull_request.author.user", Some(&author.user), 1, 200)?;
+            let author = Some(author.actor("pull_request.author.user")?);
             if repository.is_some() {
                 return refused("a pull request names its repositories in head and base");
             }
@@ -145,7 +159,8 @@ pub(super) fn told(
                 .and_then(|word| Some(word.as_str()?.to_owned()))
                 .unwrap_or_default();
             let side = |side: PullRequestSide| Side { repository: side.repository, sha: side.sha };
-            Ok(Some(Told { head: side(head), base: Some(side(base)), number, actor }))
+            let base = Some(side(base));
+            Ok(Some(Told { head: side(head), base, number, actor, author, changes_more }))
         }
         (EventType::PullRequest, None) => refused("there is no pull_request"),
         (_, Some(_)) => refused("only an event of the type pull_request has one"),
@@ -155,7 +170,7 @@ pub(super) fn told(
             };
             within("repository", Some(&repository), 1, 1000)?;
             let head = Side { repository, sha: event.sha.clone() };
-            Ok(Some(Told { head, base: None, number: 0, actor }))
+            Ok(Some(Told { head, actor, changes_more, ..Told::default() }))
         }
     }
 }

@@ -117,7 +117,11 @@ impl WaitsFor {
             },
             (gate, _) => Self {
                 gate: if gate == Gate::Place { "place" } else { "approval" }.to_owned(),
-                reason: state.workflow.slot(&state.event).map(|slot| slot.group).unwrap_or_default(),
+                reason: state
+                    .workflow
+                    .slot(&state.event, &state.id)
+                    .map(|slot| slot.group)
+                    .unwrap_or_default(),
                 author: String::new(),
                 head: String::new(),
                 base: String::new(),

@@ -69,9 +69,9 @@ fn sha(digit: char) -> String {
 
 fn pull_request(head: &str, digit: char) -> Value {
     json!({
-        "type": "pull_request", "branch": "main", "sender": {"user": "Mallory", "first_time": true},
+        "type": "pull_request", "branch": "main", "changed_files": ["src/a.rs"],
         "pull_request": {
-            "number": 12, "head": {"repository": head, "sha": sha(digit)},
+            "number": 12, "author": {"user": "Mallory", "first_time": true}, "head": {"repository": head, "sha": sha(digit)},
             "base": {"repository": OWN, "sha": sha('b')},
         },
     })
@@ -178,4 +178,33 @@ async fn an_approval_is_for_what_was_applied_when_the_run_was_accepted() {
     let writer = world.token("user:web-writer").await;
     let path = format!("/api/v1/runs/{}/approve", run["id"].as_str().expect("an id"));
     world.post(&path, &writer, &json!({"head": sha('a')})).await.problem(409);
+}
+
+#[tokio::test]
+async fn whose_code_it_is_counts_whoever_touched_it_last() {
+    let rules = json!([
+        {"origins": ["fork"], "actors": {"teams": ["core"]}, "action": "run"},
+        {"origins": ["fork"], "action": "require_approval", "profile": "untrusted"},
+    ]);
+    let forge = forge(rules).await;
+    let touched = |action: &str| {
+        let mut event = pull_request(FORK, 'a');
+        event["pull_request"]["action"] = json!(action);
+        event["sender"] = json!({"user": "admin", "teams": ["core"], "first_time": false});
+        event["delivery_id"] = json!(action);
+        event
+    };
+    let admin = forge.world.token("user:admin").await;
+    for (action, may) in [("reopened", true), ("synchronize", false)] {
+        let delivered = forge.send(touched(action)).await.ok(202);
+        let run = forge.run(delivered["started"][0]["run"].as_str().expect("a run")).await;
+        assert_eq!((&run["status"], &run["trigger"]["author"]), (&json!("waiting"), &json!("Mallory")));
+        let path = format!("/api/v1/runs/{}/approve", run["id"].as_str().expect("an id"));
+        let answer = forge.world.post(&path, &admin, &json!({})).await;
+        // Whoever brought its commits does not let them in.
+        assert_eq!(answer.status.as_u16(), if may { 200 } else { 403 }, "{action}");
+    }
+    let mut unsigned = pull_request(FORK, 'a');
+    unsigned["pull_request"].as_object_mut().expect("a pull request").remove("author");
+    forge.send(unsigned).await.problem(422);
 }

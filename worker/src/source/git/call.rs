@@ -142,6 +142,10 @@ impl<'a> Git<'a> {
         if let Some(key) = &self.key {
             let _ = write!(command, " -o IdentitiesOnly=yes -o IdentityFile={}", path_of(key));
         }
+        if !self.context.personal && self.key.is_none() {
+            // Keys that the machine's user happens to have are nobody's to use.
+            command.push_str(" -o PubkeyAuthentication=no -o IdentitiesOnly=yes -o IdentityFile=none");
+        }
         if !self.context.personal || self.key.is_some() {
             let hosts = self.context.cache.root().join("known_hosts");
             let hosts = quoted(OsStr::new(&format!("UserKnownHostsFile=\"{}\"", hosts.display())));

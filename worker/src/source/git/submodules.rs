@@ -10,8 +10,8 @@ use crate::source::error::SourceError;
 use crate::source::path::{inside, is_real_directory};
 use crate::source::replicate::replicate;
 use crate::workspace::disk_usage;
-use reactorcide_engine::protocol::source::Schemes;
-use reactorcide_engine::protocol::source::is_commit;
+use reactorcide_engine::protocol::source::{Location, Schemes, is_commit};
+use sha2::{Digest, Sha256};
 
 /// The most levels of repositories in repositories.
 const MAX_LEVELS: u32 = 8;
@@ -28,11 +28,15 @@ pub enum Submodules {
     Recursive,
 }
 
-impl Submodules {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Off => "alone",
-            Self::Recursive => "recursive",
+/// What is fetched with a repository, as a part of a name.
+pub(super) fn word(source: &GitSource) -> String {
+    match (source.submodules, &source.hosts) {
+        (Submodules::Off, _) => "alone".to_owned(),
+        (Submodules::Recursive, None) => "recursive".to_owned(),
+        (Submodules::Recursive, Some(hosts)) => {
+            let digest = Sha256::digest(hosts.join("\n"));
+            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("recursive-on-{digest}")
         }
     }
 }
@@ -93,6 +97,13 @@ async fn add_one(
     })?;
     let location = source.location.resolve(address, Schemes::Git);
     let location = location.map_err(|error| SourceError::location(address, error))?;
+    if !is_taken(&location, source) {
+        return Err(SourceError::Unsupported {
+            what: format!("a submodule at {location}"),
+            hint: "it is fetched from the host of its repository, and from those that submodule_hosts of the source names"
+                .to_owned(),
+        });
+    }
     // Credentials are for the host that they were given for.
     let credentials = git.credentials.filter(|_| location.same_host(git.location));
     let inner = GitSource { location, ..source.clone() };
@@ -118,6 +129,16 @@ async fn add_one(
     });
     let bytes = copied.await.map_err(|error| SourceError::io(&PathBuf::new())(error.into()))??;
     if bytes > limits.bytes { Err(too_large(limits.bytes_in_words())) } else { Ok(()) }
+}
+
+/// Whether a submodule may be fetched from where it is.
+fn is_taken(location: &Location, source: &GitSource) -> bool {
+    let Some(hosts) = &source.hosts else { return true };
+    let is_named = match location {
+        Location::Remote { host, .. } => hosts.iter().any(|named| named.eq_ignore_ascii_case(host)),
+        Location::Local(_) => false,
+    };
+    is_named || location.same_host(&source.location)
 }
 
 /// Where a commit points to other repositories.

@@ -79,6 +79,7 @@ impl World {
             reference: Reference::parse(reference).expect("a ref"),
             depth: 1,
             submodules: Submodules::Off,
+            hosts: None,
         }
     }
 
@@ -215,6 +216,41 @@ async fn submodules_come_with_it_and_those_that_escape_do_not() {
         assert!(error.contains("the submodule \"deps/inner\""), "{url}: {error}");
         assert!(!error.contains("uid=") && !error.contains("secret@"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn code_of_others_does_not_say_which_hosts_are_asked() {
+    let world = World::new();
+    let repo = world.repo();
+    let inner = world.directory.path().join("inner");
+    repository(&inner);
+    git(&repo, &["submodule", "--quiet", "add", "../inner", "deps/inner"]);
+    git(&repo, &["commit", "--quiet", "-m", "with a submodule"]);
+    let with = |hosts: Option<&[&str]>, reference: &str| GitSource {
+        submodules: Submodules::Recursive,
+        hosts: hosts.map(|hosts| hosts.iter().map(|host| (*host).to_owned()).collect()),
+        ..world.source(reference)
+    };
+    // Where the repository is, its submodules may be.
+    assert!(checkout(&with(Some(&[]), "main"), &world.context, None).await.is_ok());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a listener");
+    let host = listener.local_addr().expect("an address").to_string();
+    let url = format!("http://{host}/latest/meta-data");
+    git(&repo, &["config", "-f", ".gitmodules", "submodule.deps/inner.url", &url]);
+    git(&repo, &["commit", "--quiet", "-am", "elsewhere"]);
+    for hosts in [&[][..], &["git.example.com"]] {
+        let error = world.error(&with(Some(hosts), "main")).await;
+        assert!(error.contains("cannot be used here") && error.contains("submodule_hosts"), "{error}");
+        assert_eq!(listener.accept().expect_err("nobody").kind(), std::io::ErrorKind::WouldBlock);
+    }
+    // Whoever is named is asked.
+    let accepting = std::thread::spawn(move || {
+        listener.set_nonblocking(false).expect("a listener");
+        drop(listener.accept());
+    });
+    world.error(&with(Some(&[&host]), "main")).await;
+    accepting.join().expect("somebody came");
 }
 
 #[tokio::test]
