@@ -20,6 +20,9 @@ pub struct WorkerPoolSpec {
     /// Projects that may use it, as globs. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projects: Option<Vec<String>>,
+    /// Workers that may be in it, as globs of their names. Default: all that say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Vec<String>>,
     /// Containers that are started ahead of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standby: Vec<Standby>,

@@ -61,6 +61,10 @@ impl Needs {
             return Err(format!("its profile {:?} runs in the pool {}", self.profile, pools.join(" or ")));
         }
         if let Some((name, spec)) = pool {
+            // What a worker says of itself is no proof; its name is, which its token gives it.
+            if spec.workers.as_ref().is_some_and(|globs| !is_among(globs, &claimant.worker)) {
+                return Err(format!("the worker {:?} is none of the pool {name:?}", claimant.worker));
+            }
             if spec.profiles.as_ref().is_some_and(|profiles| !profiles.contains(&self.profile)) {
                 return Err(format!("the pool {name:?} is not open to the profile {:?}", self.profile));
             }
@@ -79,6 +83,6 @@ impl Needs {
     }
 }
 
-fn is_among(globs: &[String], project: &str) -> bool {
-    globs.iter().any(|glob| Glob::new(glob).is_ok_and(|glob| glob.is_match(project)))
+fn is_among(globs: &[String], name: &str) -> bool {
+    globs.iter().any(|glob| Glob::new(glob).is_ok_and(|glob| glob.is_match(name)))
 }

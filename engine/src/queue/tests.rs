@@ -81,6 +81,14 @@ fn a_worker_is_what_a_job_needs_or_it_is_said_why_not() {
     assert!(why(&untrusted, &pooled).contains("not open to the profile"));
     let elsewhere = Needs { pools: ["small".to_owned()].into(), ..needs.clone() };
     assert!(why(&elsewhere, &pooled).contains("pool small"));
+    // A worker that says that it is in a pool is in it where the pool says so too.
+    let mut closed = pooled.clone();
+    if let Some((_, spec)) = &mut closed.pool {
+        spec.workers = Some(vec!["big-*".into()]);
+    }
+    assert_eq!(why(&needs, &closed), "the worker \"w1\" is none of the pool \"big\"");
+    closed.worker = "big-1".into();
+    assert_eq!(needs.met_by(&closed, "webshop"), Ok(()));
     let local = Needs { only: Some("w2".into()), ..Needs::default() };
     assert!(why(&local, &pooled).contains("w2"));
     assert_eq!(Needs { only: Some("w1".into()), ..needs }.met_by(&worker(&[], None), "web"), Ok(()));

@@ -11,7 +11,7 @@ use reactorcide_engine::runs::EntryFilter;
 use reactorcide_engine::scheduler::{AttemptResult, Event, Millis};
 use serde_json::{Value, json};
 
-use super::super::world::{Answer, World};
+use super::super::world::{Answer, CONFIGURATION, World};
 use crate::api::operations;
 use crate::conductor::now;
 
@@ -145,4 +145,30 @@ async fn no_route_does_anything_for_a_lease_that_is_not_the_callers() {
         }
     }
     assert_ne!(seen(&world, &lease.run).await, before);
+}
+
+#[tokio::test]
+async fn a_worker_that_lies_about_its_pool_gets_none_of_its_jobs() {
+    let world = World::new().await;
+    let more = "---\napiVersion: reactorcide/v1\nkind: WorkerPool\nmetadata: {name: deploy}\n\
+         spec: {labels: {zone: inner}, profiles: [guarded], workers: ['deploy-*']}\n---\n\
+         apiVersion: reactorcide/v1\nkind: ExecutionProfile\nmetadata: {name: guarded}\nspec: {pools: [deploy]}\n---\n\
+         apiVersion: reactorcide/v1\nkind: Pipeline\nmetadata: {name: guarded, project: web}\n\
+         spec: {triggers: [{event: manual}], jobs: {deploy: {profile: guarded, image: 'busybox:1', command: 'true'}}}\n";
+    world.apply(&format!("{CONFIGURATION}{more}")).await;
+    let root = world.token("user:root").await;
+    world.post("/api/v1/runs", &root, &json!({"pipeline": "web/guarded"})).await.ok(201);
+    let claims = async |worker: &str, more: Value| {
+        let token = world.token(&format!("worker:{worker}")).await;
+        let mut registration = json!({"slots": 1, "provider": "docker", "version": "1"});
+        registration.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        world.post("/worker/v1/register", &token, &registration).await.ok(200);
+        let work = world.post("/worker/v1/claim", &token, &json!({"max": 9, "wait_ms": 0})).await.ok(200);
+        work["leases"].as_array().expect("leases").len()
+    };
+    assert_eq!(claims("outer-1", json!({})).await, 0);
+    assert_eq!(claims("outer-1", json!({"labels": {"zone": "inner", "pool": "deploy"}})).await, 0);
+    assert_eq!(claims("outer-1", json!({"pool": "deploy", "labels": {"zone": "inner"}})).await, 0);
+    assert_eq!(claims("outer-deploy-1", json!({"pool": "deploy"})).await, 0);
+    assert_eq!(claims("deploy-1", json!({"pool": "deploy"})).await, 1);
 }
