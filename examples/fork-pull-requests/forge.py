@@ -127,7 +127,8 @@ def main():
         if command == "push":
             send(server, {"type": "push", "branch": "main", **base})
         else:
-            head = tip("mallory/web.git")
+            head, fork = tip("mallory/web.git"), os.path.join(root, "mallory/web.git")
+            git(fork, "fetch", "--quiet", os.path.join(root, "team/web.git"), "main")
             send(server, {
                 "type": "pull_request", "branch": "main",
                 "pull_request": {
@@ -135,8 +136,7 @@ def main():
                     "author": {"user": "mallory", "first_time": "--first-time" in arguments},
                 },
                 "sender": {"user": "mallory", "first_time": "--first-time" in arguments},
-                "changed_files": git(os.path.join(root, "mallory/web.git"), "diff", "--name-only",
-                                     f"{base['sha']}...{head['sha']}").split("\n"),
+                "changed_files": git(fork, "diff", "--name-only", f"{base['sha']}...{head['sha']}").splitlines(),
             })
     else:
         sys.exit(__doc__)
