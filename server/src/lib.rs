@@ -28,7 +28,7 @@ pub use coordinator::{Audience, Desk, Terms};
 pub use errands::Errands;
 pub use files::{Files, NoProjects, Projects};
 pub use issuer::{KeyDirectory, check_url};
-pub use local::{Happening, Local, RunEnd, RunError, end_gone, run};
+pub use local::{Approvals, Happening, Local, RunEnd, RunError, end_gone, run};
 pub use observe::observe;
 pub use reaper::reap;
 pub use reconcile::{Progress, Reconcile, ReconcileError, Reconciled};

@@ -1,19 +1,22 @@
 //! One run in this process, with a worker beside it: the same queue and the same loops as many machines have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reactorcide_engine::audit::{AuditLog, Draft, Outcome};
 use reactorcide_engine::config::FailureReason;
 use reactorcide_engine::coordinator::{CoordinatorError, LeaseId};
+use reactorcide_engine::identity::Capability;
 use reactorcide_engine::protocol::frame::Frame;
 use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::queue::Claimant;
 use reactorcide_engine::runs::{Known, Queue, RunFilter, RunRecord, RunStore};
 use reactorcide_engine::scheduler::{
-    AttemptResult, Event, NewRun, NodeName, Row, RunState, RunStatus, Transition,
+    AttemptResult, Event, NewRun, NodeName, Origin, Row, RunState, RunStatus, Transition,
 };
 use reactorcide_engine::store::StoreError;
+use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::conductor::{ConductError, Conductor, Notice, Start, now};
@@ -53,6 +56,9 @@ pub enum RunError {
     /// A decision could not be stored.
     #[error("a decision on the run could not be stored")]
     Store(#[source] Arc<StoreError>),
+    /// An approval could not be written down.
+    #[error("an approval could not be written down: {0}")]
+    Audit(String),
     /// Something else.
     #[error("the run cannot go on")]
     Other(#[source] ConductError),
@@ -83,6 +89,57 @@ pub struct Local {
     pub files: Files,
     /// Who hands out secrets that nobody gave by hand.
     pub secrets: Deliverer,
+    /// Jobs that go on where their environment wants an approval.
+    pub approvals: Approvals,
+}
+
+/// Approvals that whoever runs jobs on their own machine gives ahead: nobody else is there who could.
+#[derive(Clone)]
+pub struct Approvals {
+    /// The jobs, as the pipeline declares them.
+    pub jobs: BTreeSet<NodeName>,
+    /// Who.
+    pub by: String,
+    /// Where it is written down.
+    pub audit: Arc<dyn AuditLog>,
+}
+
+impl Approvals {
+    /// Lets what waits go on if that is wanted; else says, once, how it could.
+    async fn give(
+        &self,
+        conductor: &Conductor,
+        run: &str,
+        told: &mut BTreeSet<NodeName>,
+        show: &mpsc::Sender<Happening>,
+    ) -> Result<(), RunError> {
+        let held = conductor.look(run, false, |known: &Known| {
+            let declared = |name: &str| match known.state.node(name).map(|node| &node.origin) {
+                Some(Origin::Declared(job)) => job.clone(),
+                _ => name.to_owned(),
+            };
+            known.state.held().map(|name| (name.to_owned(), declared(name))).collect::<Vec<_>>()
+        });
+        for (node, job) in held.await? {
+            if self.jobs.contains(&job) {
+                let draft = Draft {
+                    at: now(),
+                    actor: self.by.clone(),
+                    action: Capability::RunsApprove.as_str().to_owned(),
+                    target: format!("run/{run}"),
+                    outcome: Outcome::Done,
+                    detail: json!({ "job": node }).into(),
+                    request: None,
+                };
+                self.audit.append(&[draft]).await.map_err(|error| RunError::Audit(error.to_string()))?;
+                conductor.tell(run, Event::Approve { node: Some(node), by: self.by.clone() }).await?;
+            } else if told.insert(node.clone()) {
+                let hint = format!("`reactorcide run … --approve {job}` lets it go on; Ctrl-C ends the run");
+                let _ = show.send(Happening::Progress(node, hint)).await;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs a workflow. `work` is what does the jobs, and ends when the coordinator has no more of them; `stop` says that
@@ -97,7 +154,7 @@ where
     W: FnOnce(Arc<Desk>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Local { new, actor, holder, runs, queue, files, secrets } = local;
+    let Local { new, actor, holder, runs, queue, files, secrets, approvals } = local;
     let id = new.id.clone();
     let conductor = Conductor::new(Arc::clone(&runs), queue);
     let audience = Arc::new(Screen { show: show.clone() });
@@ -121,7 +178,7 @@ where
     let reaping = tokio::spawn(reaper::reap(conductor.clone()));
     let workers = tokio::spawn(work(Arc::clone(&desk)));
     let stopping = tokio::spawn(pass_stops(conductor.clone(), id.clone(), stop));
-    let outcome = follow(&conductor, &id, notices, &show).await;
+    let outcome = follow(&conductor, &id, notices, &approvals, &show).await;
     if outcome.is_err() {
         // Nothing more can be decided; what runs must not go on unwatched.
         desk.abandon();
@@ -144,15 +201,17 @@ async fn follow(
     conductor: &Conductor,
     run: &str,
     mut notices: broadcast::Receiver<Notice>,
+    approvals: &Approvals,
     show: &mpsc::Sender<Happening>,
 ) -> Result<(), RunError> {
     let mut failures = conductor.failures();
-    let mut told = 0;
+    let (mut told, mut hinted) = (0, BTreeSet::new());
     loop {
         let ended = tell(&*conductor.runs, run, &mut told, show).await;
         if ended.map_err(|error| RunError::Store(Arc::new(error)))? {
             return Ok(());
         }
+        approvals.give(conductor, run, &mut hinted, show).await?;
         if let Some(error) = &*failures.borrow_and_update() {
             return Err(RunError::Store(Arc::clone(error)));
         }

@@ -54,6 +54,38 @@ spec:
 }
 
 #[test]
+fn a_deployment_that_wants_an_approval() {
+    let project = Project::empty();
+    project.write(
+        ".reactorcide/ci.yaml",
+        &format!(
+            "apiVersion: reactorcide/v1
+kind: Project
+metadata: {{name: web}}
+spec: {{}}
+---
+apiVersion: reactorcide/v1
+kind: Environment
+metadata: {{name: production}}
+spec: {{protection: {{approvers: ['team:operators']}}}}
+---
+apiVersion: reactorcide/v1
+kind: Pipeline
+metadata: {{name: release, project: web}}
+spec:
+  triggers: [{{event: manual}}]
+  jobs:
+    deploy: {{image: '{BUSYBOX}', command: echo shipped, deploys_to: production}}
+"
+        ),
+    );
+    let mut session = Transcript::of(&project);
+    session.run("run release --from-config . --approve deplyo");
+    session.run("run release --from-config . --approve deploy").run("audit list");
+    session.compare("a_deployment_that_wants_an_approval");
+}
+
+#[test]
 fn a_pipeline_with_all_that_can_happen() {
     let project = project();
     let mut session = Transcript::of(&project);

@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Give a secret its value: NAME=env:VARIABLE or NAME=file:PATH
     #[arg(long = "secret", value_name = "NAME=SOURCE")]
     secrets: Vec<String>,
+    /// Let a job go on whose environment wants an approval (may be given several times)
+    #[arg(long = "approve", value_name = "JOB")]
+    approved: Vec<String>,
     /// The tree that is copied into every workspace [default: the directory that holds .reactorcide]
     #[arg(long, value_name = "DIR")]
     source_dir: Option<PathBuf>,
@@ -145,7 +148,8 @@ pub fn run(arguments: &RunArgs, settings: &Settings) -> Result<Exit, Failure> {
             report::note("the project has no source: its jobs get no code");
         }
     }
-    let plan = local::Plan { event: event.to_value(), inputs, vars, selection, source, workflow };
+    let approved = arguments.approved.iter().cloned().collect();
+    let plan = local::Plan { event: event.to_value(), inputs, vars, selection, source, workflow, approved };
     if arguments.dry_run {
         return dry_run::show(&plan, arguments.how.json);
     }
@@ -240,10 +244,7 @@ fn short_name(address: &Address) -> String {
 }
 
 fn selection(arguments: &RunArgs, workflow: &Workflow) -> Result<Option<Selection>, Failure> {
-    if arguments.jobs.is_empty() {
-        return Ok(None);
-    }
-    for job in &arguments.jobs {
+    for job in arguments.jobs.iter().chain(&arguments.approved) {
         if !workflow.jobs.contains_key(job) {
             let failure = Failure::new(format!("{} has no job {job:?}", workflow.address));
             let names: Vec<&str> = workflow.jobs.keys().map(String::as_str).collect();
@@ -253,5 +254,6 @@ fn selection(arguments: &RunArgs, workflow: &Workflow) -> Result<Option<Selectio
             });
         }
     }
-    Ok(Some(Selection { jobs: arguments.jobs.clone(), follow_needs: arguments.follow_needs }))
+    let jobs = arguments.jobs.clone();
+    Ok((!jobs.is_empty()).then(|| Selection { jobs, follow_needs: arguments.follow_needs }))
 }

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use reactorcide_engine::address::Address;
 use reactorcide_engine::config::EventType;
 use reactorcide_engine::identity::Capability;
+use reactorcide_engine::policy::digest;
 use reactorcide_engine::protocol::usage::Usage;
 use reactorcide_engine::runs::{RunFilter, RunRecord};
 use reactorcide_engine::scheduler::{Event, RunStatus, Selection};
@@ -421,8 +422,17 @@ async fn retry(
         context.api.conductor.look(&run, true, move |known| known.state.again(again, body.failed_only));
     let state = look.await?;
     let address: Result<Address, _> = record.pipeline.parse();
-    if address.is_err() {
+    let Ok(address) = address else {
         return Err(Problem::conflict("the run is of no pipeline that is applied"));
+    };
+    if let Some(admission) = &state.admission {
+        let current = context.api.applied.current().await?;
+        if digest(&current.catalog, &address) != admission.policy {
+            return Err(Problem::conflict(
+                "what is applied has changed since the run was accepted: nobody could approve it again",
+            )
+            .hint("send its event again: that makes a new run"));
+        }
     }
     let key = idempotency_key(&context, &headers, &format!("retry {run}"))?;
     let record = RunRecord {

@@ -1,6 +1,6 @@
 //! A job that somebody runs directly, without a pipeline: `run --image … --job-command …` and `run-job FILE`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -250,6 +250,7 @@ fn plan(said: &JobSettings, pairs: &[String]) -> Result<(Plan, Given), Failure> 
         vars: BTreeMap::new(),
         selection: None,
         source: None,
+        approved: BTreeSet::new(),
     };
     Ok((plan, Given { by_hand: Secrets::new(secrets), ..Given::default() }))
 }

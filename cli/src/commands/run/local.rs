@@ -1,6 +1,6 @@
 //! The run itself: the server's loop and the worker's loop in this process, signals, and what people see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use reactorcide_engine::workers::Floor;
 use reactorcide_engine::workflow::{Declaration, Workflow};
 use reactorcide_providers::{DockerConfig, docker};
 use reactorcide_server::vault::Machine;
+use reactorcide_server::{Approvals, Desk, Files, Local, NoProjects, RunEnd, RunError};
 use reactorcide_server::{Current, Deliverer};
-use reactorcide_server::{Desk, Files, Local, NoProjects, RunEnd, RunError};
 use reactorcide_state::State;
 use reactorcide_worker::{OwnerLock, Secrets, StandbySettings, Worker, remove_all, sweep};
 use serde_json::Value;
@@ -40,6 +40,8 @@ pub struct Plan {
     pub selection: Option<Selection>,
     /// The tree that stands for the code of jobs that name none.
     pub source: Option<PathBuf>,
+    /// Jobs that go on where their environment wants an approval.
+    pub approved: BTreeSet<String>,
 }
 
 impl Plan {
@@ -48,7 +50,7 @@ impl Plan {
         let mut names = None;
         if let Some(selection) = &self.selection {
             let mut wanted: Vec<&String> = selection.jobs.iter().collect();
-            let mut found = std::collections::BTreeSet::new();
+            let mut found = BTreeSet::new();
             while let Some(name) = wanted.pop() {
                 if let Some(declaration) = self.workflow.jobs.get(name)
                     && found.insert(name)
@@ -216,6 +218,7 @@ async fn watched(
         queue: state.queue(),
         files: kept.files,
         secrets: kept.secrets,
+        approvals: Approvals { jobs: plan.approved, by: crate::commit::actor(), audit: state.audit() },
     };
     let ended = reactorcide_server::run(local, work, stops, show).await;
     signals.abort();

@@ -208,3 +208,15 @@ async fn whose_code_it_is_counts_whoever_touched_it_last() {
     unsigned["pull_request"].as_object_mut().expect("a pull request").remove("author");
     forge.send(unsigned).await.problem(422);
 }
+
+#[tokio::test]
+async fn a_run_that_nobody_could_approve_any_more_is_not_repeated() {
+    let forge = forge(json!([{"origins": ["fork"], "profile": "untrusted"}])).await;
+    let run = forge.proposed(FORK, 'a').await;
+    let path = format!("/api/v1/runs/{}", run["id"].as_str().expect("an id"));
+    let root = forge.world.token("user:root").await;
+    forge.world.post(&format!("{path}/cancel"), &root, &json!({})).await.ok(204);
+    forge.world.post(&format!("{path}/retry"), &root, &json!({})).await.ok(201);
+    forge.world.apply(&forge.applied.replace("profile\":\"untrusted", "profile\":\"trusted")).await;
+    forge.world.post(&format!("{path}/retry"), &root, &json!({})).await.problem(409);
+}
