@@ -91,7 +91,7 @@ fn round(site: &Site, server: &Serving, amount: &Amount, small: &str, large: &st
 #[test]
 fn memory_and_descriptors_come_back_to_where_they_were() {
     let amount = if is_long() {
-        Amount { rounds: 4, runs: 50, log: 8 << 20, cached: 9 }
+        Amount { rounds: 4, runs: 25, log: 8 << 20, cached: 9 }
     } else {
         Amount { rounds: 4, runs: 4, log: 256 << 10, cached: 1 }
     };

@@ -122,8 +122,8 @@ fn a_cancel_at_any_moment_ends_a_run_once() {
     let token = site.worker_token();
     let mut worker = Some(site.worker_with(&server, &token, &OPTIONS));
     let (until, losses, pause) = if is_long() {
-        let until = Until::Time(Instant::now() + Duration::from_secs(80));
-        (until, [Loss::Process, Loss::Machine, Loss::Frozen].repeat(3), Duration::from_secs(5))
+        let until = Until::Time(Instant::now() + Duration::from_secs(45));
+        (until, [Loss::Process, Loss::Machine, Loss::Frozen].repeat(2), Duration::from_secs(4))
     } else {
         (Until::Count(24), vec![Loss::Machine], Duration::from_secs(1))
     };
