@@ -155,7 +155,7 @@ fn killed_at_any_write_the_next_apply_goes_on(
     #[case] stride: usize,
 ) {
     let stride = if std::env::var_os("REACTORCIDE_LONG_TESTS").is_some() {
-        if place == Place::Postgres { 3 } else { 1 }
+        if matches!(place, Place::Postgres) { 3 } else { 1 }
     } else {
         stride
     };
