@@ -255,5 +255,5 @@ fn selection(arguments: &RunArgs, workflow: &Workflow) -> Result<Option<Selectio
         }
     }
     let jobs = arguments.jobs.clone();
-    Ok((!jobs.is_empty()).then(|| Selection { jobs, follow_needs: arguments.follow_needs }))
+    Ok((!jobs.is_empty()).then_some(Selection { jobs, follow_needs: arguments.follow_needs }))
 }
