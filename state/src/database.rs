@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reactorcide_engine::store::StoreError;
 use sqlx::sqlite::{
@@ -148,9 +148,26 @@ impl Database {
             transaction.execute(AssertSqlSafe(pragma)).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)?;
-        // Kept in the file. Readers then never wait for a writer. It cannot be set inside a transaction.
-        sqlx::query("pragma journal_mode = wal").execute(connection).await.map_err(failed)?;
-        Ok(())
+        self.keep_a_log(connection, attempt).await
+    }
+
+    /// Has writes go to a log beside the file, so that readers never wait for a writer. It is kept in the file, and cannot
+    /// be set inside a transaction. SQLite does not wait for others here as it does elsewhere, so we do.
+    async fn keep_a_log(
+        &self,
+        connection: &mut SqliteConnection,
+        attempt: Attempt<'_>,
+    ) -> Result<(), StoreError> {
+        let began = Instant::now();
+        loop {
+            let set = sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await;
+            match set.map_err(|error| attempt.failed(error)) {
+                Err(StoreError::Busy { .. }) if began.elapsed() < self.options.lock_timeout => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                set => return set.map(|_| ()),
+            }
+        }
     }
 
     /// The format of the file; `None` for one that is empty.

@@ -114,3 +114,21 @@ async fn who_waits_too_long_is_told_and_gives_up() {
     held.await.unwrap().unwrap();
     assert_eq!(waiter.snapshot().await.unwrap().serial, 1);
 }
+
+#[test]
+fn of_many_that_make_a_state_at_once_each_gets_it() {
+    for round in 0..25 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        let create = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(Database::create(&path, Options::default())).map(|_| ())
+        };
+        std::thread::scope(|scope| {
+            let each: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            for one in each {
+                one.join().unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        });
+    }
+}
